@@ -1,0 +1,125 @@
+"""Reading a bank: memory-mapped shards, or all of it on the device where it is small."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from understudy.bank.storage import decode
+from understudy.bank.writer import FORMAT
+from understudy.errors import DataError, IntegrityError
+from understudy.runs.files import read_json, sha256_file
+from understudy.runs.tensors import load_tensors
+
+_RESIDENT_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class BankRows:
+    """Some rows of a bank on the device."""
+
+    inputs: Float[Tensor, "n ..."]
+    """In the coordinates that the manifest names; channels-last where they are images."""
+    logits: Float[Tensor, "n classes"]
+    """The teacher's answers, float32."""
+
+
+class Bank:
+    """A finished bank.
+
+    Args:
+        folder: the bank's folder.
+        verify: compare each shard with the manifest's SHA-256.
+        device: where rows are wanted; a bank under 2 GiB is kept there whole, a larger one stays memory-mapped.
+
+    Raises:
+        IntegrityError: the bank is missing, unfinished, altered or cut short.
+    """
+
+    def __init__(self, folder: Path | str, *, verify: bool = True, device: torch.device | str = "cpu") -> None:
+        self.folder = Path(folder)
+        self.device = torch.device(device)
+        self.manifest: dict[str, Any] = _manifest(self.folder)
+        self._shards: list[dict[str, Tensor]] = []
+        for entry in self.manifest["shards"]:
+            path = self.folder / entry["file"]
+            if verify and path.exists() and sha256_file(path) != entry["sha256"]:
+                raise IntegrityError(
+                    "a shard is not what was written (SHA-256 mismatch)", where=path, fix="make the bank again"
+                )
+            self._shards.append(load_tensors(path, verify=False)[0])
+        ends = torch.tensor([len(shard["inputs"]) for shard in self._shards]).cumsum(0)
+        self._starts = torch.cat([ends.new_zeros(1), ends])
+        if self.device.type != "cpu" and self.bytes <= _RESIDENT_BYTES:
+            self._shards = [{k: v.to(self.device) for k, v in shard.items()} for shard in self._shards]
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def bytes(self) -> int:
+        """Size of the shards on disk."""
+        return sum(entry["bytes"] for entry in self.manifest["shards"])
+
+    def column(self, name: str) -> Tensor:
+        """Return one column whole, such as "logits", "targets" or "step_size", on the CPU."""
+        return torch.cat([shard[name].cpu() for shard in self._shards])
+
+    def rows(self, indices: Int[Tensor, " n"]) -> BankRows:
+        """Return rows in the order asked for.
+
+        Args:
+            indices: row numbers on the CPU, from 0 to the bank's length less one.
+        """
+        owner = torch.bucketize(indices, self._starts[1:], right=True)
+        order = torch.argsort(owner, stable=True)
+        parts: dict[str, list[Tensor]] = {}
+        for shard in owner.unique().tolist():
+            local = indices[owner == shard] - self._starts[shard]
+            for name in ("inputs", "low", "scale", "logits"):
+                if name in self._shards[shard]:
+                    column = self._shards[shard][name]
+                    parts.setdefault(name, []).append(column[local.to(column.device)].to(self.device))
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(order))
+        back = back.to(self.device)
+        gathered = {name: torch.cat(pieces)[back] for name, pieces in parts.items()}
+        inputs = decode(gathered)
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return BankRows(inputs, gathered["logits"].float())
+
+    def preview(self, per_class: int = 8) -> dict[int, UInt8[Tensor, "n c h w"]]:
+        """Return up to `per_class` samples of each class that the teacher sees, spread over the bank.
+
+        Images are taken back to [0, 1] pixels, clamped and given as bytes.
+        """
+        seen = self.column("logits").argmax(dim=1)
+        mean, std = (torch.tensor(self.manifest[name]).view(1, -1, 1, 1) for name in ("mean", "std"))
+        pictures = {}
+        for label in range(self.manifest["classes"]):
+            found = (seen == label).nonzero().flatten()
+            spread = torch.linspace(0, len(found) - 1, min(per_class, len(found))).round().long()
+            inputs = self.rows(found[spread]).inputs.cpu() if len(found) else torch.zeros(0, *self.manifest["shape"])
+            pictures[label] = ((inputs * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
+        return pictures
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise IntegrityError(
+            "no finished bank here",
+            where=folder,
+            expected="a folder with manifest.json",
+            fix="run the command that makes the bank to its end",
+        )
+    manifest: dict[str, Any] = read_json(path)
+    if manifest.get("format") != FORMAT:
+        raise IntegrityError(f"bank format {manifest.get('format')!r} is not known", where=path, expected=str(FORMAT))
+    if not manifest["shards"]:
+        raise DataError("the bank is empty", where=folder)
+    return manifest

@@ -1,0 +1,58 @@
+"""Image data sets by name, from the Hugging Face hub."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import datasets
+import pyarrow as pa
+from datasets.table import embed_table_storage
+from huggingface_hub import utils as hub
+
+from understudy.data._decode import Rows
+from understudy.data._parquet import rows_of
+from understudy.errors import DataError
+
+
+def read_hub(name: str, split_names: Sequence[str]) -> Rows | None:
+    """Read a split through `datasets`, which keeps its downloads in the cache that `HF_HOME` names.
+
+    Args:
+        name: `mnist` or `owner/name`.
+        split_names: what the split may be called; the first that is there is read.
+
+    Returns:
+        The rows, or None where the hub does not know the name or cannot be reached.
+
+    Raises:
+        DataError: the set is there and cannot be used: another split, another layout, a broken file.
+    """
+    try:
+        with _no_bars():
+            splits = datasets.load_dataset(name)
+    except (datasets.exceptions.DatasetNotFoundError, ConnectionError):
+        return None
+    except (OSError, ValueError, RuntimeError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
+        raise DataError(f"the hub's data set cannot be loaded: {error}", where=f"hub: {name}") from error
+    found = next((split for split in split_names if split in splits), None)
+    if found is None:
+        raise DataError(
+            f"no split {' or '.join(split_names)}",
+            where=f"hub: {name}",
+            expected="a train and a test split",
+            fix=f"the set has: {', '.join(splits)}",
+        )
+    table = splits[found].with_format("arrow")[:]
+    # A set of loose image files comes as paths into the cache; their bytes are taken in here.
+    return rows_of(embed_table_storage(table), f"hub: {name}, split {found}")
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    shown = [library for library in (datasets, hub) if not library.are_progress_bars_disabled()]
+    try:
+        for library in shown:
+            library.disable_progress_bars()
+        yield
+    finally:
+        for library in shown:
+            library.enable_progress_bars()

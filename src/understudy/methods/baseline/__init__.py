@@ -1,0 +1,1 @@
+"""What every family is measured against, and how its teachers are made."""

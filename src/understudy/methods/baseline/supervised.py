@@ -1,0 +1,83 @@
+"""Supervised training: how teachers are made, and what a student with labels would have reached.
+
+Cross-entropy against labels, with the smoothing of Szegedy et al. 2016 (arXiv 1512.00567) as an option.
+
+Fidelity: paper.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, NonNegativeInt
+from torch import Tensor, nn
+
+from understudy.data import Augment, Batch, Batches, ImageSet
+from understudy.losses import hard_cross_entropy
+from understudy.methods.method import Access, Fidelity, Method, Outcome, preset
+from understudy.models import Classifier
+from understudy.runs.run import Run
+from understudy.training import Recipe, fit
+
+
+class Supervised(Method):
+    """Train a classifier on labelled images.
+
+    Szegedy et al.: Rethinking the Inception Architecture (label smoothing). CVPR 2016, arXiv 1512.00567.
+    """
+
+    fidelity: ClassVar[Fidelity] = "paper"
+    requires: ClassVar[Access] = Access.LABELS
+    needs_data: ClassVar[bool] = True
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the label's mass spread over all classes."""
+    crop_padding: NonNegativeInt = 0
+    """Pixels of padding for random crops; 0 leaves images where they are."""
+    flip: bool = False
+    """Whether images are mirrored at random, left to right."""
+    fit: Recipe = Recipe(epochs=20, batch_size=128, learning_rate=0.1)
+    """How the classifier is trained."""
+
+    @classmethod
+    @preset
+    def digits(cls) -> Self:
+        """The embedded 8x8 digits: a few seconds."""
+        return cls(fit=Recipe(epochs=40, batch_size=64, learning_rate=0.05))
+
+    @classmethod
+    @preset
+    def mnist(cls) -> Self:
+        """MNIST with a small convolutional network."""
+        return cls(crop_padding=2, fit=Recipe(epochs=8, batch_size=128, learning_rate=0.1))
+
+    @classmethod
+    @preset
+    def cifar10(cls) -> Self:
+        """CIFAR-10 with a residual network: crops of 4 pixels, flips, and the one-cycle rule."""
+        return cls(crop_padding=4, flip=True, fit=Recipe(epochs=30, batch_size=128, learning_rate=0.2))
+
+    def run(self, model: Classifier, data: ImageSet, run: Run) -> Outcome:
+        """Train `model` in place on labelled images; a run that was stopped goes on."""
+        batches = Batches(
+            data,
+            batch_size=self.fit.batch_size,
+            seed=run.seed,
+            augment=Augment(crop_padding=self.crop_padding, flip=self.flip),
+            device=run.device,
+        )
+
+        def objective(module: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+            logits = module(batch.x)
+            loss = hard_cross_entropy(logits, batch.labels, smoothing=self.label_smoothing, reduction="mean")
+            return {"loss": loss, "accuracy": (logits.argmax(dim=1) == batch.labels).float().mean()}
+
+        fit(
+            model,
+            batch_at=lambda step: batches.at(step, rank=run.rank, world=run.world),
+            objective=objective,
+            recipe=self.fit,
+            steps_per_epoch=batches.steps_per_epoch,
+            run=run,
+            phase="fit",
+        )
+        return Outcome(model)

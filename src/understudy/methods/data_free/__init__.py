@@ -1,0 +1,1 @@
+"""Methods that distil a classifier without its data."""

@@ -1,0 +1,105 @@
+"""What every method is: frozen, bounded hyperparameters with named presets, and the access it needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from understudy.errors import ConfigError, nearest
+from understudy.models import Classifier
+
+Fidelity = Literal["paper", "official", "instantiation"]
+PresetT = TypeVar("PresetT", bound=Callable[..., Any])
+
+
+class Access(IntEnum):
+    """How much of a network can be seen; each level includes those before it."""
+
+    LABELS = 1
+    TOP_K = 2
+    LOGITS = 3
+    WEIGHTS = 4
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method leaves behind, apart from files."""
+
+    model: Classifier
+    controls: dict[str, Classifier] = field(default_factory=dict)
+    """Further models that put the first one into proportion, by name."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Entries for `result.json`, such as samples and teacher evaluations."""
+
+
+class Method(BaseModel):
+    """Base of all methods: the fields of a subclass are its hyperparameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    fidelity: ClassVar[Fidelity]
+    requires: ClassVar[Access]
+    needs_data: ClassVar[bool]
+
+    @classmethod
+    def presets(cls) -> dict[str, Callable[[], Self]]:
+        """Return the class's presets by name."""
+        return {name: getattr(cls, name) for name in dir(cls) if getattr(getattr(cls, name), "_is_preset", False)}
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """Return a named preset.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        presets = cls.presets()
+        if name not in presets:
+            raise ConfigError(
+                f"{cls.__name__} has no preset {name!r}", where="--preset", fix=nearest(name, presets)
+            )
+        return presets[name]()
+
+    @classmethod
+    def checked(cls, values: dict[str, Any], *, where: str) -> Self:
+        """Return the method with these values, each within its bounds.
+
+        Raises:
+            ConfigError: a name is unknown, or a value is of the wrong type or out of range.
+        """
+        return validated(cls, values, where=where)
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def preset(function: PresetT) -> PresetT:
+    """Mark a class method as a preset; write it under `@classmethod`."""
+    function._is_preset = True  # type: ignore[attr-defined]
+    return function
+
+
+def validated(cls: type[ModelT], values: dict[str, Any], *, where: str) -> ModelT:
+    """Return `cls(**values)`, with pydantic's complaints turned into one `ConfigError`."""
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        lines = []
+        for fault in error.errors():
+            name = ".".join(str(part) for part in fault["loc"]) or cls.__name__
+            if fault["type"] == "extra_forbidden":
+                known = _field_names(cls)
+                lines.append(f"{name!r} is no option here; {nearest(str(fault['loc'][-1]), known)}")
+            else:
+                lines.append(f"{name}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r})")
+        raise ConfigError("; ".join(lines), where=where) from None
+
+
+def _field_names(cls: type[BaseModel]) -> list[str]:
+    names: list[str] = []
+    for name, info in cls.model_fields.items():
+        inner = info.annotation
+        names += _field_names(inner) if isinstance(inner, type) and issubclass(inner, BaseModel) else [name]
+    return names

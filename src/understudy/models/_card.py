@@ -1,0 +1,62 @@
+"""The model card: the README of a model folder, with the front matter that the Hugging Face hub reads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_TEMPLATE = """\
+---
+library_name: understudy
+pipeline_tag: {task}
+tags:
+- understudy
+- knowledge-distillation
+---
+
+# {title}
+
+A classifier of {classes} classes for inputs of shape {shape} with values in [0, 1].
+Its first layer normalises, so it takes raw inputs.
+
+```python
+from understudy.models import load_model
+
+model = load_model("path/to/this/folder")
+logits = model(x)  # x: float32, (batch, {columns}), values in [0, 1]
+```
+
+The weights are safetensors; nothing in this folder is a pickle. `load_model` verifies every byte of them.
+
+| fact | value |
+|---|---|
+{facts}
+"""
+
+
+def model_card(record: Mapping[str, Any]) -> str:
+    """Return the card of a model, given the content of its `model.json`."""
+    shape = record["input_shape"]
+    facts = {
+        "architecture": f"`{record['spec']}`",
+        "parameters": f"{record['parameters']:,}",
+        "mean": _numbers(record["mean"]),
+        "std": _numbers(record["std"]),
+        "SHA-256 of the weights": f"`{record['sha256']}`",
+        **record["about"],
+    }
+    return _TEMPLATE.format(
+        task="image-classification" if len(shape) == 3 else "tabular-classification",
+        title=record["spec"],
+        classes=record["classes"],
+        shape=" x ".join(map(str, shape)),
+        columns=", ".join(map(str, shape)),
+        facts="\n".join(f"| {_cell(key)} | {_cell(value)} |" for key, value in facts.items()),
+    )
+
+
+def _numbers(values: list[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
+def _cell(value: object) -> str:
+    """Return a value on one line that does not end its table cell."""
+    return " ".join(str(value).split()).replace("|", "\\|")

@@ -1,0 +1,78 @@
+"""One string for any model: a folder, an architecture, or a classifier from elsewhere."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from understudy.errors import ConfigError, ShapeError
+from understudy.models.architectures import ARCHITECTURES
+from understudy.models.build import build_model
+from understudy.models.classifier import Classifier
+from understudy.models.foreign import Facts, is_foreign, load_foreign
+from understudy.models.store import load_model
+
+
+def resolve_model(
+    spec_or_folder: str | Path,
+    *,
+    input_shape: Sequence[int] | None = None,
+    classes: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    seed: int = 0,
+) -> Classifier:
+    """Return the model that a command line names.
+
+    Args:
+        spec_or_folder: a run or model folder, a spec such as `resnet18:width=16`, `hf:NAME`, `timm:NAME` or
+            `python:module:factory`. Where a folder has the name of an architecture, write `./NAME`.
+        input_shape: of the data; a new network needs it, and a trained one must agree with it.
+        classes: of the data; likewise.
+        mean: per channel, for a new network (0 if none is given); a saved one has its own.
+        std: per channel, likewise (1 if none is given).
+        seed: of a new network's weights.
+
+    Raises:
+        ConfigError: the string names nothing, or a new network's shape and classes are not given.
+        ShapeError: a trained network does not fit the data.
+        IntegrityError: the folder's model cannot be loaded.
+    """
+    text = str(spec_or_folder)
+    if is_foreign(text):
+        model = load_foreign(text, Facts(input_shape, classes, mean, std))
+    elif _is_path(text):
+        model = load_model(text)
+    elif input_shape is None or classes is None:
+        raise ConfigError(
+            "a new network needs the input shape and the number of classes", where=f"model {text!r}"
+        )
+    else:
+        channels = input_shape[0]
+        mean = [0.0] * channels if mean is None else mean
+        std = [1.0] * channels if std is None else std
+        return build_model(text, input_shape=input_shape, classes=classes, mean=mean, std=std, seed=seed)
+    _check_fit(model, text, input_shape, classes)
+    return model
+
+
+def _is_path(text: str) -> bool:
+    """Return whether the string is a path: it looks like one, or is no architecture and exists."""
+    name = text.partition(":")[0]
+    if name in ARCHITECTURES:
+        return False
+    return os.sep in text or "/" in text or Path(text).exists() or bool(Path(text).suffix)
+
+
+def _check_fit(model: Classifier, text: str, input_shape: Sequence[int] | None, classes: int | None) -> None:
+    if input_shape is not None and tuple(input_shape) != model.input_shape:
+        raise ShapeError(
+            f"the model takes inputs of shape {model.input_shape}, the data has {tuple(input_shape)}",
+            where=f"model {text!r}",
+            fix="take data of that shape, or another model",
+        )
+    if classes is not None and classes != model.classes:
+        raise ShapeError(
+            f"the model has {model.classes} classes, the data has {classes}",
+            where=f"model {text!r}",
+            fix="take data with those classes, or another model",
+        )

@@ -1,0 +1,83 @@
+"""Curves from the event log of a run: what was measured while it was made."""
+
+from collections.abc import Sequence
+
+from understudy.report._figures import Figure, Series, line_figure
+from understudy.report._format import name_of
+from understudy.report._read import Event
+
+SYNTHESIS = "synthesise"
+_SHARES = ("accuracy", "agreement", "confidence")
+_TERMS = ("loss", "classification", "contrast", "total_variation", "entropy")
+_TERM_COLOURS = {
+    "loss": "student",
+    "classification": "c2",
+    "contrast": "c3",
+    "total_variation": "c4",
+    "entropy": "c5",
+}
+
+
+def fit_figures(events: Sequence[Event]) -> list[Figure]:
+    """Return a figure for each metric of the fitting phases, with a curve for each phase; losses first."""
+    phases = [phase for phase in dict.fromkeys(event.phase for event in events) if phase != SYNTHESIS]
+    found = dict.fromkeys(key for event in events if event.phase in phases for key in event.metrics)
+    figures = []
+    for key in sorted(found, key=_rank):
+        curves = (curve(events, phase, key, name_of(phase), phase_colour(phase, phases)) for phase in phases)
+        drawn = [one for one in curves if any(value is not None for value in one.y)]
+        if drawn:
+            figures.append(line_figure(name_of(key), drawn, x_title="step", share=is_share(key)))
+    return figures
+
+
+def synthesis_figures(events: Sequence[Event]) -> list[Figure]:
+    """Return figures over the synthesised sets: loss terms, hits of the target, and all the others."""
+    keys = list(dict.fromkeys(key for event in events if event.phase == SYNTHESIS for key in event.metrics))
+    terms = [key for key in keys if key in _TERMS]
+    shares = [key for key in keys if is_share(key)]
+    others = [key for key in keys if key not in terms and key not in shares]
+    groups = [
+        ("Loss terms", terms),
+        ("Hitting the target", shares),
+        *((name_of(key), [key]) for key in others),
+    ]
+    figures = []
+    for title, group in groups:
+        curves = [
+            curve(events, SYNTHESIS, key, _term_name(key), _TERM_COLOURS.get(key, f"c{at + 1}"))
+            for at, key in enumerate(group)
+        ]
+        drawn = [one for one in curves if any(value is not None for value in one.y)]
+        if drawn:
+            figures.append(line_figure(title, drawn, x_title="set", share=group is shares))
+    return figures
+
+
+def curve(events: Sequence[Event], phase: str, key: str, name: str, colour: str) -> Series:
+    """Return one metric of one phase over its steps, in order of step."""
+    chosen = sorted(
+        (e for e in events if e.phase == phase and key in e.metrics), key=lambda event: event.step
+    )
+    return Series(name, colour, [event.step for event in chosen], [event.metrics[key] for event in chosen])
+
+
+def is_share(key: str) -> bool:
+    """Return whether a metric is a share in [0, 1], by its name."""
+    return any(word in key for word in _SHARES)
+
+
+def phase_colour(phase: str, phases: Sequence[str]) -> str:
+    """Return the colour word of a phase: the student's, a control's, or the next free one."""
+    for word in ("noise", "real", "teacher"):
+        if word in phase:
+            return word
+    return "student" if phase in ("fit", "train") else f"c{list(phases).index(phase) % 8 + 1}"
+
+
+def _term_name(key: str) -> str:
+    return "Total" if key == "loss" else "Share at target" if key == "target_accuracy" else name_of(key)
+
+
+def _rank(key: str) -> tuple[int, str]:
+    return (0 if "loss" in key else 1 if is_share(key) else 2, key)

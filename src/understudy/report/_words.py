@@ -1,0 +1,134 @@
+"""What the numbers of a run mean, in plain sentences, with the controls beside them."""
+
+from understudy.catalogue import entries
+from understudy.report._format import NBSP, count, finite, percent, percent_range
+from understudy.report._read import Interval, Result
+
+FIDELITY = {
+    "paper": "follows the text and the equations of the paper",
+    "official": "follows the authors' published code where it departs from the paper",
+    "instantiation": "our reading: the published sources do not state every formula of this method",
+}
+
+
+def heading(result: Result) -> str:
+    """Return the name of the method as its paper spells it, or as the run has it where the catalogue does not."""
+    row = entries().get(result.method)
+    return row.target.partition(":")[2] if row else result.method
+
+
+def sentences(result: Result) -> list[str]:
+    """Return the findings of a run, the most important first; a control that is as good is said to be so."""
+    if result.data is None:
+        return [*_synthetic(result), "No real data were given, so nothing is known about real inputs."]
+    if result.subject == "model" or "teacher" not in result.scores:
+        return _accuracy_alone(result)
+    return [*_agreement(result), *_noise(result), *_accuracy(result), *_real(result)]
+
+
+def retention(result: Result) -> float | None:
+    """Return student accuracy over teacher accuracy; None without a teacher."""
+    teacher = result.scores.get("teacher")
+    mine, theirs = value_of(result.score.accuracy), value_of(teacher.accuracy if teacher else None)
+    return mine / theirs if mine is not None and theirs else None
+
+
+def value_of(interval: Interval | None) -> float | None:
+    """Return the value of an interval, None where there is none."""
+    return None if interval is None else finite(interval.value)
+
+
+def images(result: Result) -> str:
+    """Return what a run was scored on: `500 real test images of digits`."""
+    data = result.data
+    return "images" if data is None else f"{count(data.rows)} real {data.split} images of {data.source}"
+
+
+def control_key(result: Result, word: str) -> str | None:
+    """Return the key of the first control whose name holds a word, such as `noise`."""
+    return next((key for key in result.controls if word in key), None)
+
+
+def noise_verdict(result: Result) -> str:
+    """Compare the student with noise: `better`, `unclear` (intervals meet), `as good`, or empty."""
+    student, noise = _noise_pair(result)
+    mine, other = value_of(student), value_of(noise)
+    if student is None or noise is None or mine is None or other is None:
+        return ""
+    if other >= mine:
+        return "as good"
+    low, high = finite(student.low), finite(noise.high)
+    return "unclear" if low is not None and high is not None and high >= low else "better"
+
+
+def _noise_pair(result: Result) -> tuple[Interval | None, Interval | None]:
+    key = control_key(result, "noise")
+    if key is None:
+        return None, None
+    mine, other = result.score, result.scores[key]
+    if value_of(mine.agreement) is not None and value_of(other.agreement) is not None:
+        return mine.agreement, other.agreement
+    return mine.accuracy, other.accuracy
+
+
+def _bounds(interval: Interval | None) -> str:
+    if interval is None or finite(interval.low) is None or finite(interval.high) is None:
+        return ""
+    return f" (95{NBSP}% interval {percent_range(interval.low, interval.high)})"
+
+
+def _agreement(result: Result) -> list[str]:
+    agreement = result.score.agreement
+    if agreement is None or value_of(agreement) is None:
+        return []
+    share = f"{percent(agreement.value)} of the {images(result)}{_bounds(agreement)}"
+    return [f"The student picks the same class as the teacher on {share}."]
+
+
+def _noise(result: Result) -> list[str]:
+    student, noise = _noise_pair(result)
+    verdict = noise_verdict(result)
+    if student is None or noise is None or not verdict:
+        return []
+    quantity = "agreement" if student is result.score.agreement else "accuracy"
+    start = "Trained on the same number of Gaussian-noise samples instead, it would have reached"
+    reached = f"{start} {percent(noise.value)} {quantity}"
+    if verdict == "as good":
+        return [f"{reached}: the noise control is as good, so this task does not show that the method works."]
+    if verdict == "unclear":
+        return [f"{reached}: the two intervals overlap, so the difference may be chance."]
+    return [f"{reached}."]
+
+
+def _accuracy(result: Result) -> list[str]:
+    mine, teacher = value_of(result.score.accuracy), value_of(result.scores["teacher"].accuracy)
+    if mine is None or teacher is None:
+        return []
+    kept = percent(retention(result))
+    rates = f"on {percent(mine)}, the teacher on {percent(teacher)}"
+    return [f"The student is right {rates}: it keeps {kept} of the teacher's accuracy (retention)."]
+
+
+def _real(result: Result) -> list[str]:
+    key = control_key(result, "real")
+    value = value_of(result.scores[key].accuracy) if key else None
+    if value is None:
+        return []
+    return [f"The same student, distilled on the real data, is right on {percent(value)}."]
+
+
+def _accuracy_alone(result: Result) -> list[str]:
+    accuracy = result.score.accuracy
+    if accuracy is None or value_of(accuracy) is None:
+        return ["No accuracy was measured."]
+    share = f"{percent(accuracy.value)} of the {images(result)}{_bounds(accuracy)}"
+    return [f"The {result.subject} is right on {share}."]
+
+
+def _synthetic(result: Result) -> list[str]:
+    agreement = result.synthetic.agreement if result.synthetic else None
+    if agreement is None or value_of(agreement) is None:
+        return []
+    rows = f"{count(agreement.n)} held-out synthetic samples" if agreement.n else "held-out synthetic samples"
+    share = f"{percent(agreement.value)} of {rows}{_bounds(agreement)}"
+    return [f"The student picks the same class as the teacher on {share}."]

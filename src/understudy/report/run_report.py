@@ -1,0 +1,157 @@
+"""The page of one run: what came out, against which controls, at what cost, and how to run it again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.catalogue import entries
+from understudy.report._classes import confusion_figures, differences, per_class_figure
+from understudy.report._curves import fit_figures, synthesis_figures
+from understudy.report._format import (
+    DASH,
+    count,
+    decimal,
+    duration,
+    flatten,
+    magnitude,
+    name_of,
+    percent,
+    size,
+)
+from understudy.report._page import write_page
+from understudy.report._read import ModelFacts, Result, RunRecord, Score, read_run
+from understudy.report._samples import gallery
+from understudy.report._table import Cell, Column, Table, interval_cell, with_marks
+from understudy.report._words import FIDELITY, heading, noise_verdict, retention, sentences
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A headline number: its name, the number, and a line on what it means."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write `report.html` into a finished run folder and return its path.
+
+    The page holds all it shows: it opens offline, asks no server for anything, and may be moved or mailed.
+
+    Raises:
+        ConfigError: the folder is no run folder, or its run is not finished.
+        IntegrityError: a file of the run is damaged, or of a newer format.
+        StorageError: the page cannot be written.
+    """
+    run = read_run(run_folder)
+    values = _values(run)
+    figures = bool(values["fit"] or values["synthesis"] or values["confusions"] or values["per_class"])
+    return write_page(run.folder / "report.html", "run.html", values, figures=figures)
+
+
+def _values(run: RunRecord) -> dict[str, Any]:
+    result = run.result
+    return {
+        "title": f"{heading(result)} · {run.name}",
+        "heading": heading(result),
+        "run": run,
+        "result": result,
+        "method": entries().get(result.method),
+        "fidelity": FIDELITY.get(result.fidelity or "", ""),
+        "date": f"{run.started:%-d %B %Y, %H:%M} UTC",
+        "sentences": sentences(result),
+        "doubt": noise_verdict(result) in ("as good", "unclear"),
+        "facts": _facts(result),
+        "summary": summary_table(result),
+        "cost": _cost(result),
+        "timings": _timings(result),
+        "fit": fit_figures(run.events),
+        "synthesis": synthesis_figures(run.events),
+        "gallery": gallery(run.folder, result.data.classes if result.data else []),
+        "confusions": confusion_figures(result),
+        "per_class": per_class_figure(result),
+        "differences": differences(result),
+        "config": list(flatten(run.config)),
+        "environment": list(flatten(run.environment)),
+        "command": str(run.environment.get("command") or ""),
+    }
+
+
+def summary_table(result: Result) -> Table:
+    """Return the scores and costs of teacher, student and controls, a row for each."""
+    columns = [
+        Column("Model", numeric=False),
+        Column("Accuracy", "share of real images on which the class is right, with its 95 % Wilson interval"),
+        Column(
+            "Agreement", "share of real images on which the class is the teacher's, with its 95 % interval"
+        ),
+        Column("KL", "mean divergence of the answers from the teacher's, in nats"),
+        Column("NLL", "mean negative log-likelihood of the true class, in nats"),
+        Column("ECE", "expected calibration error: how far confidence is from accuracy"),
+        Column("Parameters"),
+        Column("MACs", "multiply-accumulates for one image"),
+        Column("Images/s", "measured on the machine of this run"),
+    ]
+    keys = [key for key in ("teacher", result.subject) if key in result.scores or key in result.models]
+    rows = [
+        _summary_row(key, result.scores.get(key, Score()), result.models.get(key, ModelFacts()))
+        for key in [*keys, *result.controls]
+    ]
+    return with_marks(Table(columns, rows, caption="Scores of every model"))
+
+
+def _summary_row(key: str, score: Score, model: ModelFacts) -> list[Cell]:
+    word = next((word for word in ("noise", "real", "teacher") if word in key), "student")
+    colour = word if word != "student" or key in ("student", "model") else "c5"
+    return [
+        Cell(name_of(key), note=model.spec or "", colour=colour),
+        interval_cell(score.accuracy),
+        interval_cell(score.agreement),
+        Cell(decimal(score.kl_from_teacher)),
+        Cell(decimal(score.nll)),
+        Cell(decimal(score.ece)),
+        Cell(magnitude(model.parameters)),
+        Cell(magnitude(model.macs)),
+        Cell(magnitude(model.images_per_s)),
+    ]
+
+
+def _facts(result: Result) -> list[Fact]:
+    facts = []
+    score = result.score
+    if result.data is not None:
+        facts.append(Fact("Accuracy", interval_cell(score.accuracy).text, interval_cell(score.accuracy).note))
+        if score.agreement is not None:
+            facts.append(
+                Fact("Agreement", interval_cell(score.agreement).text, interval_cell(score.agreement).note)
+            )
+        if retention(result) is not None:
+            facts.append(Fact("Retention", percent(retention(result)), "of the teacher's accuracy"))
+    if result.synthetic is not None and result.synthetic.agreement is not None:
+        cell = interval_cell(result.synthetic.agreement)
+        facts.append(Fact("Agreement, synthetic", cell.text, "on held-out samples"))
+    return facts
+
+
+def _cost(result: Result) -> list[Fact]:
+    facts = [
+        Fact("Samples", count(result.samples), "drawn from the teacher"),
+        Fact("Teacher evaluations", count(result.teacher_evaluations), "samples × steps"),  # noqa: RUF001
+        Fact("Bank", size(result.bank_bytes), "on disk"),
+        Fact("Time", duration(sum(filter(None, result.timing_s.values())) or None), "all phases"),
+    ]
+    return [fact for fact in facts if fact.value != DASH]
+
+
+def _timings(result: Result) -> Table | None:
+    total = sum(filter(None, result.timing_s.values()))
+    if not total:
+        return None
+    rows = [
+        [Cell(name_of(phase)), Cell(duration(seconds)), Cell(percent((seconds or 0) / total))]
+        for phase, seconds in result.timing_s.items()
+    ]
+    return Table(
+        [Column("Phase", numeric=False), Column("Time"), Column("Share")], rows, caption="Time by phase"
+    )

@@ -1,0 +1,86 @@
+"use strict";
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+/* Figures come without colours: a trace names one in its `meta`, and the style sheet knows it in light and dark. */
+function coloured(spec, plot) {
+  const { data, layout } = structuredClone(spec);
+  for (const trace of data) {
+    const colour = css(trace.meta.colour);
+    if (trace.type === "heatmap") {
+      trace.colorscale = [[0, css("sunken")], [1, colour]];
+      trace.textfont = { size: plot.clientWidth < 340 ? 9 : 12 };
+    } else {
+      trace.marker = { ...trace.marker, color: colour };
+      if (trace.line) trace.line = { ...trace.line, color: colour };
+    }
+  }
+  const axis = { gridcolor: css("rule"), linecolor: css("rule"), zerolinecolor: css("rule"), automargin: true, fixedrange: matchMedia("(pointer: coarse)").matches };
+  for (const name of ["xaxis", "yaxis"]) {
+    layout[name] = { ...axis, ...layout[name] };
+    if (layout[name].title) layout[name].title = { standoff: 8, ...layout[name].title };
+  }
+  return {
+    data,
+    layout: {
+      ...layout,
+      autosize: true,
+      margin: { l: 8, r: 12, t: 8, b: 8 },
+      paper_bgcolor: "transparent",
+      plot_bgcolor: "transparent",
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: css("muted") },
+      legend: { orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", font: { color: css("ink") } },
+      hovermode: data[0] && data[0].type === "heatmap" ? "closest" : "x unified",
+      hoverlabel: { bgcolor: css("paper"), bordercolor: css("rule"), font: { color: css("ink") } },
+    },
+  };
+}
+
+async function unpack(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
+async function drawAll() {
+  const packed = document.getElementById("plotly");
+  if (!packed) return;
+  const plots = [...document.querySelectorAll(".plot")].map((plot) => [plot, JSON.parse(plot.textContent)]);
+  try {
+    const library = document.createElement("script");
+    library.textContent = await unpack(packed.textContent);
+    document.head.append(library);
+    const draw = async (plot, spec) => {
+      const { data, layout } = coloured(spec, plot);
+      await Plotly.react(plot, data, layout, { responsive: true, displayModeBar: false });
+    };
+    for (const [plot, spec] of plots) {
+      plot.replaceChildren();
+      await draw(plot, spec);
+    }
+    const redraw = () => plots.forEach(([plot, spec]) => draw(plot, spec));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+    addEventListener("beforeprint", () => { document.documentElement.dataset.print = ""; redraw(); });
+    addEventListener("afterprint", () => { delete document.documentElement.dataset.print; redraw(); });
+    document.documentElement.dataset.charts = "drawn";
+  } catch (error) {
+    console.error(error);
+    document.documentElement.dataset.charts = "failed";
+    for (const [plot] of plots) plot.textContent = "This chart needs a browser of 2023 or newer.";
+  }
+}
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.addEventListener("click", async () => {
+    const code = button.previousElementSibling;
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(code);
+      button.textContent = "Selected";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 1600);
+  });
+}
+
+drawAll();

@@ -1,0 +1,160 @@
+"""The loop: batch, objective, backward, step; logged, checkpointed and resumed exactly."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from understudy.runs.interrupts import asked_to_stop
+from understudy.runs.progress import Track
+from understudy.runs.run import Run
+from understudy.runs.seeds import derive_seed
+from understudy.training.checkpoint import load_checkpoint, save_checkpoint
+from understudy.training.meter import Meter
+from understudy.training.recipe import Recipe
+
+BatchT = TypeVar("BatchT", contravariant=True)
+
+
+class Objective(Protocol[BatchT]):
+    """What a network is trained for."""
+
+    def __call__(self, module: nn.Module, batch: BatchT, /) -> Mapping[str, Tensor]:
+        """Return scalars by name; "loss" is minimised, and all of them are logged as means."""
+        ...
+
+
+def fit(
+    module: nn.Module,
+    *,
+    batch_at: Callable[[int], BatchT],
+    objective: Objective[BatchT],
+    recipe: Recipe,
+    steps_per_epoch: int,
+    run: Run,
+    phase: str,
+) -> None:
+    """Train a network in place, from the phase's last checkpoint if it has one.
+
+    The result is a function of the initial weights, `batch_at`, the recipe and the run's seed and options:
+    killed at any step and called again, it ends in the same weights and the same log.
+
+    Args:
+        module: the network; its parameters are trained, and it is left in eval mode.
+        batch_at: this process's share of the batch of a step, a pure function of the step.
+        objective: the scalars of a batch; called under the run's precision.
+        recipe: optimiser, schedule and epochs.
+        steps_per_epoch: batches in one pass.
+        run: where checkpoints and metrics go, and on which device.
+        phase: the phase's name, which names its checkpoint.
+
+    Raises:
+        DivergenceError: the loss is no longer finite; the last good checkpoint is kept.
+        Interrupted: the user asked to stop; a checkpoint was written.
+    """
+    steps = recipe.epochs * steps_per_epoch
+    path = run.folder / "checkpoint" / f"{phase}.safetensors"
+    module.to(run.device)
+    if run.options.channels_last:
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = build_optimiser(recipe, module.parameters(), total=steps)
+    meter = Meter(run.device)
+    start = 0
+    if path.exists():
+        start, kept = load_checkpoint(path, module, optimiser)
+        meter.restore(kept)
+    run.events.rewind(phase, start)
+    if start < steps:
+        with run.phase(phase, total=steps, done=start, unit="steps") as track:
+            session = _Session(module, optimiser, meter, run, phase, path, recipe, steps)
+            session.go(start, batch_at, objective, track)
+    module.eval()
+
+
+def build_optimiser(
+    recipe: Recipe, parameters: Iterable[nn.Parameter], *, total: int
+) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser at its first step."""
+    rate, momentum = recipe.rate(0, total), recipe.momentum_at(0, total)
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(
+            parameters, rate, momentum=momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay
+        )
+    family = torch.optim.Adam if recipe.optimiser == "adam" else torch.optim.AdamW
+    return family(parameters, rate, betas=(momentum, 0.999), weight_decay=recipe.weight_decay)
+
+
+@dataclass
+class _Session:
+    """One uninterrupted stretch of a phase."""
+
+    module: nn.Module
+    optimiser: torch.optim.Optimizer
+    meter: Meter
+    run: Run
+    phase: str
+    path: Path
+    recipe: Recipe
+    steps: int
+
+    def go(
+        self, start: int, batch_at: Callable[[int], BatchT], objective: Objective[BatchT], track: Track
+    ) -> None:
+        from accelerate import Accelerator
+
+        device, options = self.run.device, self.run.options
+        accelerator = Accelerator(mixed_precision="no", cpu=device.type == "cpu")
+        model = accelerator.prepare(self.module)
+        if options.compile:
+            model = torch.compile(model)
+        model.train()
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
+        saved = time.monotonic()
+        # Dropout draws from the global generator only; seeded a step, it too is a function of (seed, step).
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            for step in range(start, self.steps):
+                torch.manual_seed(derive_seed(self.run.seed, self.phase, rank=self.run.rank, step=step))
+                self._set_rates(step)
+                with autocast:
+                    scalars = objective(model, batch_at(step))
+                accelerator.backward(scalars["loss"])
+                self.optimiser.step()
+                self.optimiser.zero_grad(set_to_none=True)
+                self.meter.add(scalars)
+                done = step + 1
+                if done % options.log_every == 0 or done == self.steps:
+                    self._log(done, track)
+                stop = asked_to_stop()
+                if stop or done == self.steps or time.monotonic() - saved > options.checkpoint_seconds:
+                    self._save(done)
+                    saved = time.monotonic()
+                if stop:
+                    self.run.check_interrupt()
+
+    def _set_rates(self, step: int) -> None:
+        rate, momentum = self.recipe.rate(step, self.steps), self.recipe.momentum_at(step, self.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+            if "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            else:
+                group["momentum"] = momentum
+
+    def _log(self, done: int, track: Track) -> None:
+        values = self.meter.read(self._where(done), over_processes=self.run.world > 1)
+        values["learning_rate"] = self.recipe.rate(done - 1, self.steps)
+        self.run.events.append(self.phase, done, values)
+        track.update(done, f"loss {values['loss']:.4f}")
+        self.meter.reset()
+
+    def _save(self, done: int) -> None:
+        if self.run.rank == 0:
+            self.meter.read(self._where(done))  # raises before a window that is not finite reaches the disk
+            save_checkpoint(self.path, self.module, self.optimiser, step=done, extra=self.meter.state())
+
+    def _where(self, done: int) -> str:
+        return f"phase {self.phase}, within the {self.run.options.log_every} steps before step {done}"
