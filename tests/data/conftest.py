@@ -29,7 +29,7 @@ def encode() -> Encode:
 
 @pytest.fixture
 def write_table(encode: Encode) -> Write:
-    """Write a Parquet file in the hub's layout; by default four grey images of 2 x 3 pixels and two classes."""
+    """Write a Parquet file in the hub's layout; by default four grey images of 2 x 3 pixels, two classes."""
 
     def write(
         path: Path,

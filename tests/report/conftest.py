@@ -2,7 +2,10 @@
 
 import json
 import math
+import shutil
+import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +105,7 @@ def result(seed: int = 0, student: float = 0.972) -> dict[str, Any]:
 
 
 def events() -> list[dict[str, Any]]:
-    """An event log: twenty sets of synthesis, two fits."""
+    """An event log: twenty sets of synthesis, two of noise, two fits."""
     rows: list[dict[str, Any]] = []
     for at in range(20):
         step_size = 0.1 * 10 ** (-4 * at / 20)
@@ -117,6 +120,9 @@ def events() -> list[dict[str, Any]]:
             "confidence": 0.96 - 0.5 * settled,
         }
         rows.append({"phase": "synthesise", "step": at, "wall_s": 1.5 * at, "metrics": metrics})
+    for at in range(2):
+        metrics = {"loss": 3000.0, "step_size": 0.1, "confidence": 0.4}
+        rows.append({"phase": "draw_noise", "step": at, "wall_s": 29.0, "metrics": metrics})
     for phase, floor in (("fit", 0.12), ("fit_noise_control", 0.31)):
         for at in range(60):
             loss = floor + 2.1 * math.exp(-at / 9) + 0.03 * math.sin(at * 1.7)
@@ -132,7 +138,11 @@ def events() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Return a function that writes a run folder: `make_run("name", result={...}, seed=1)`."""
+    """Return a function that writes a run folder, whole but for what the test says.
+
+    `result`, `config`, `environment` and `events` are the content of a file (`result=None`: no such file),
+    `student` is the student's accuracy, and `edit` changes the result in place.
+    """
 
     def make(name: str = "cake-digits-0", *, seed: int = 0, **parts: Any) -> Path:
         folder = tmp_path / "runs" / name
@@ -149,7 +159,9 @@ def make_run(tmp_path: Path) -> MakeRun:
             "teacher_sha256": "9f2c" * 16,
             "packages": {"accelerate": "1.15.0", "numpy": "2.3.4"},
         } | parts.get("environment", {})
-        written = parts.get("result", result(seed))
+        written = parts.get("result", result(seed, parts.get("student", 0.972)))
+        if "edit" in parts:
+            parts["edit"](written)
         (folder / "config.toml").write_text(parts.get("config", CONFIG.format(seed=seed)), encoding="utf-8")
         (folder / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
         lines = "".join(json.dumps(event) + "\n" for event in parts.get("events", events()))
@@ -159,3 +171,50 @@ def make_run(tmp_path: Path) -> MakeRun:
         return folder
 
     return make
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a browser saw: the page after its scripts ran, its console, and the addresses it asked for."""
+
+    dom: str
+    console: list[str]
+    requests: list[str]
+
+
+@pytest.fixture
+def visit(tmp_path: Path) -> Callable[[Path], Visit]:
+    """Return a function that opens a file in headless Chromium, which can reach nothing."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+
+    def look(page: Path) -> Visit:
+        log = tmp_path / "net.json"
+        quiet = ("no-first-run", "disable-background-networking", "disable-component-update", "disable-sync")
+        flags = [
+            *("headless", "no-sandbox", "disable-gpu", "disable-quic", "disable-dev-shm-usage", *quiet),
+            *(
+                "host-resolver-rules=MAP * ~NOTFOUND",
+                f"user-data-dir={tmp_path / 'profile'}",
+                f"log-net-log={log}",
+            ),
+            *("enable-logging=stderr", "v=0", "virtual-time-budget=5000", "dump-dom"),
+        ]
+        command = [browser, *(f"--{flag}" for flag in flags), page.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        console = [line for line in done.stderr.splitlines() if ":CONSOLE:" in line]
+        return Visit(done.stdout, console, _asked_by_page(json.loads(log.read_text(encoding="utf-8"))))
+
+    return look
+
+
+def _asked_by_page(log: dict[str, Any]) -> list[str]:
+    """Addresses on the net that the page asked for; what the browser asks on its own behalf has no origin."""
+    start = log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    asked = [event.get("params", {}) for event in log["events"] if event["type"] == start]
+    return [
+        one["url"]
+        for one in asked
+        if one.get("url", "").startswith(("http", "ws")) and one.get("initiator") != "not an origin"
+    ]

@@ -41,8 +41,8 @@ def rows_of(table: pa.Table, where: str) -> Rows:
     """Take images, labels and class names out of a table.
 
     Args:
-        table: a column `image` (or `img`), a struct with the encoded `bytes` or the bytes themselves, and a
-            column `label` (or `labels`, `fine_label`) of integers. The schema's metadata may name the classes.
+        table: a column `image` (or `img`), a struct with the encoded `bytes` or the bytes themselves, and
+            a column `label` (or `labels`, `fine_label`) of integers, whose names may stand in the metadata.
         where: the table's place, for messages.
 
     Raises:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from understudy.data.images import ImageSet, as_float
+from understudy.data.shuffle import Shuffle
 from understudy.errors import ConfigError
 from understudy.runs.seeds import stream
 
@@ -65,8 +66,6 @@ class Batches:
         augment: Augment | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}", expected="1 or more rows")
         self._augment = augment or Augment()
         if self._augment.crop_padding >= min(data.shape[1:]):
             raise ConfigError(
@@ -74,10 +73,11 @@ class Batches:
                 expected=f"less than {min(data.shape[1:])}, or a crop could miss the image",
             )
         self.data = data.to(device if device is not None else data.images.device)
-        self.batch_size = min(batch_size, len(data))
-        self.steps_per_epoch = len(data) // self.batch_size
+        self._shuffle = Shuffle(
+            len(data), batch_size=batch_size, seed=seed, name="order", device=self.data.images.device
+        )
+        self.batch_size, self.steps_per_epoch = self._shuffle.batch_size, self._shuffle.steps_per_epoch
         self._seed = seed
-        self._order = (-1, torch.empty(0, dtype=torch.int64))
 
     def at(self, step: int, *, rank: int = 0, world: int = 1) -> Batch:
         """Return the batch of a step, or one process's contiguous share of it.
@@ -92,24 +92,9 @@ class Batches:
         Raises:
             ConfigError: the global batch does not divide among the processes.
         """
-        if self.batch_size % world:
-            raise ConfigError(
-                f"a batch of {self.batch_size} rows does not divide among {world} processes",
-                expected=f"a batch size that is a multiple of {world}",
-            )
-        epoch, position = divmod(step, self.steps_per_epoch)
-        share = self.batch_size // world
-        start = position * self.batch_size + rank * share
-        indices = self._epoch_order(epoch)[start : start + share]
-        mine = slice(rank * share, (rank + 1) * share)
-        images = self._augmented(self.data.images[indices], step, mine)
+        indices = self._shuffle.at(step, rank=rank, world=world)
+        images = self._augmented(self.data.images[indices], step, self._shuffle.share(rank, world))
         return Batch(as_float(images), self.data.labels[indices], indices)
-
-    def _epoch_order(self, epoch: int) -> Int64[Tensor, " n"]:
-        if self._order[0] != epoch:  # kept for speed only: the order is a function of (seed, epoch)
-            shuffle = torch.randperm(len(self.data), generator=stream(self._seed, "order", step=epoch))
-            self._order = (epoch, shuffle.to(self.data.images.device))
-        return self._order[1]
 
     def _augmented(
         self, images: UInt8[Tensor, "b c h w"], step: int, mine: slice
@@ -118,11 +103,10 @@ class Batches:
             return images
         # Drawn for the global batch and then sliced, so that the number of processes changes no draw.
         generator = stream(self._seed, "augment", step=step, device=images.device)
-        size, device = (self.batch_size,), images.device
-        places = 2 * self._augment.crop_padding + 1
-        top, left = torch.randint(places, (2, *size), generator=generator, device=device)[:, mine]
-        mirrored = torch.rand(size, generator=generator, device=device)[mine] < 0.5 * self._augment.flip
-        return crop_and_flip(images, top, left, mirrored, padding=self._augment.crop_padding)
+        places, size = 2 * self._augment.crop_padding + 1, self.batch_size
+        top, left = torch.randint(places, (2, size), generator=generator, device=images.device)[:, mine]
+        mirrored = torch.rand(size, generator=generator, device=images.device) < 0.5 * self._augment.flip
+        return crop_and_flip(images, top, left, mirrored[mine], padding=self._augment.crop_padding)
 
 
 def crop_and_flip(

@@ -9,29 +9,32 @@ from understudy.runs.seeds import stream
 
 
 class Shuffle:
-    """Endless shuffled batches of row numbers; every row once an epoch, less a last batch that would not be full.
+    """Endless shuffled batches of row numbers; every row once an epoch, less a last batch that is not full.
 
     Args:
         rows: number of rows, at least 1.
         batch_size: rows of one global batch, over all processes. Fewer rows are one batch as they are.
         seed: the run's seed.
         name: the stream's name; two shuffles of one name and seed are the same.
+        device: where the row numbers are wanted; it changes no draw.
 
     Raises:
         ConfigError: the batch size is below 1.
     """
 
-    def __init__(self, rows: int, *, batch_size: int, seed: int, name: str) -> None:
+    def __init__(
+        self, rows: int, *, batch_size: int, seed: int, name: str, device: torch.device | str = "cpu"
+    ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}", expected="1 or more rows")
         self.rows = rows
         self.batch_size = min(batch_size, rows)
         self.steps_per_epoch = rows // self.batch_size
-        self._seed, self._name = seed, name
+        self._seed, self._name, self._device = seed, name, device
         self._order = (-1, torch.empty(0, dtype=torch.int64))
 
     def at(self, step: int, *, rank: int = 0, world: int = 1) -> Int64[Tensor, " b"]:
-        """Return the rows of a step's batch, or one process's contiguous share of them, on the CPU.
+        """Return the rows of a step's batch, or one process's contiguous share of them.
 
         The shares of all ranks, one after the other, are the batch that a single process gets.
 
@@ -61,5 +64,5 @@ class Shuffle:
     def _epoch_order(self, epoch: int) -> Int64[Tensor, " n"]:
         if self._order[0] != epoch:  # kept for speed only: the order is a function of (seed, epoch)
             generator = stream(self._seed, self._name, step=epoch)
-            self._order = (epoch, torch.randperm(self.rows, generator=generator))
+            self._order = (epoch, torch.randperm(self.rows, generator=generator).to(self._device))
         return self._order[1]

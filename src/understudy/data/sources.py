@@ -79,7 +79,7 @@ def _from_hub(name: str, split: Split) -> Rows:
     near = nearest(name, ["digits", *(_children(Path(root)) if root else [])])
     raise DataError(
         f"no data set {name!r}",
-        where=f"looked in ${ROOT_VARIABLE} ({root or 'not set'}), the working folder and the Hugging Face hub",
+        where=f"${ROOT_VARIABLE} ({root or 'not set'}), the working folder and the Hugging Face hub",
         expected="digits, the name of a local folder or of a set on the hub, or a path",
         fix=f"{near} Without a network, HF_HUB_OFFLINE=1 saves the wait for the hub.",
     )

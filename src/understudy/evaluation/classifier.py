@@ -59,7 +59,7 @@ def evaluate(
     data: ImageSet,
     *,
     teacher: nn.Module | None = None,
-    teacher_logits: Float[Tensor, "n classes"] | None = None,
+    teacher_logits: Float[Tensor, "rows others"] | None = None,
     batch_size: int = 512,
 ) -> Evaluation:
     """Score a classifier, in float64, from one pass over the data.
@@ -139,7 +139,7 @@ def predict(model: nn.Module, data: ImageSet, *, batch_size: int = 512) -> Float
 
 
 def agreement(
-    student_logits: Float[Tensor, "n classes"], teacher_logits: Float[Tensor, "n classes"]
+    student_logits: Float[Tensor, "n classes"], teacher_logits: Float[Tensor, "rows others"]
 ) -> Interval:
     """Return the share of rows on which student and teacher pick the same class, with its 95 % interval.
 

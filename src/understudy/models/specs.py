@@ -37,6 +37,7 @@ def parse_spec(spec: str) -> Architecture:
             f"no architecture is called {name!r}",
             where=f"spec {spec!r}",
             expected=nearest(name, ARCHITECTURES),
+            fix="for a saved model, give the path of its folder",
         )
     options: dict[str, str] = {}
     for key, value in pairs:

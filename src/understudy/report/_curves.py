@@ -20,10 +20,10 @@ _TERM_COLOURS = {
 
 def fit_figures(events: Sequence[Event]) -> list[Figure]:
     """Return a figure for each metric of the fitting phases, with a curve for each phase; losses first."""
-    phases = [phase for phase in dict.fromkeys(event.phase for event in events) if phase != SYNTHESIS]
+    phases = [phase for phase in dict.fromkeys(event.phase for event in events) if not draws_samples(phase)]
     found = dict.fromkeys(key for event in events if event.phase in phases for key in event.metrics)
     figures = []
-    for key in sorted(found, key=_rank):
+    for key in sorted(found, key=rank):
         curves = (curve(events, phase, key, name_of(phase), phase_colour(phase, phases)) for phase in phases)
         drawn = [one for one in curves if any(value is not None for value in one.y)]
         if drawn:
@@ -54,6 +54,11 @@ def synthesis_figures(events: Sequence[Event]) -> list[Figure]:
     return figures
 
 
+def draws_samples(phase: str) -> bool:
+    """Return whether a phase makes samples, set by set, and fits nothing."""
+    return phase == SYNTHESIS or phase.startswith("draw_")
+
+
 def curve(events: Sequence[Event], phase: str, key: str, name: str, colour: str) -> Series:
     """Return one metric of one phase over its steps, in order of step."""
     chosen = sorted(
@@ -79,5 +84,6 @@ def _term_name(key: str) -> str:
     return "Total" if key == "loss" else "Share at target" if key == "target_accuracy" else name_of(key)
 
 
-def _rank(key: str) -> tuple[int, str]:
+def rank(key: str) -> tuple[int, str]:
+    """Return a sorting key for metrics: losses, then shares, then the others."""
     return (0 if "loss" in key else 1 if is_share(key) else 2, key)

@@ -10,7 +10,8 @@ from understudy.report._format import finite
 
 _POINTS = 1000
 """Most points drawn of one curve; a longer one is thinned evenly."""
-_SYMBOLS = ("circle-open", "circle", "diamond")
+_SYMBOLS = (("circle-open", 14), ("circle", 8), ("diamond", 8))
+"""Marks and their sizes: the first is a ring around the second where both fall together."""
 _LABELLED = 12
 """Most classes for which a confusion matrix shows its counts."""
 
@@ -21,7 +22,7 @@ class Series:
 
     name: str
     colour: str
-    x: Sequence[float]
+    x: Sequence[int]
     y: Sequence[float | None]
     dash: str = "solid"
 
@@ -95,11 +96,11 @@ def dot_figure(title: str, categories: Sequence[str], groups: Sequence[Series], 
             y=[finite(value) for value in group.y],
             name=group.name,
             mode="markers",
-            marker={"size": 9, "symbol": symbol},
+            marker={"size": width, "symbol": symbol, "line": {"width": 2 * symbol.endswith("open")}},
             meta={"colour": group.colour},
             hovertemplate="%{y:.1%}<extra>%{fullData.name}</extra>",
         )
-        for group, symbol in zip(groups, _SYMBOLS * len(groups), strict=False)
+        for group, (symbol, width) in zip(groups, _SYMBOLS * len(groups), strict=False)
     ]
     known = [value for group in groups for value in map(finite, group.y) if value is not None]
     layout = {

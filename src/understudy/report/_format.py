@@ -18,7 +18,7 @@ _NAMES = {
     "real_control": "Control: real data",
     "real_data_control": "Control: real data",
     "synthesise": "Synthesise",
-    "fit": "Fit student",
+    "fit": "Fit",
     "fit_noise_control": "Fit noise control",
     "fit_real_control": "Fit real-data control",
     "fit_real_data_control": "Fit real-data control",

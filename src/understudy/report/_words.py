@@ -12,7 +12,7 @@ FIDELITY = {
 
 
 def heading(result: Result) -> str:
-    """Return the name of the method as its paper spells it, or as the run has it where the catalogue does not."""
+    """Return the method's name as its paper spells it, or as the run has it if the catalogue lacks it."""
     row = entries().get(result.method)
     return row.target.partition(":")[2] if row else result.method
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from understudy.errors import ConfigError
-from understudy.report._curves import SYNTHESIS, curve, is_share
+from understudy.report._curves import SYNTHESIS, curve, is_share, rank
 from understudy.report._figures import Figure, line_figure
 from understudy.report._format import DASH, count, duration, name_of, percent
 from understudy.report._page import write_page
@@ -129,11 +129,11 @@ def _figures(runs: Sequence[RunRecord]) -> list[Figure]:
         (event.phase, key)
         for run in runs
         for event in run.events
-        if "control" not in event.phase
+        if "control" not in event.phase and not event.phase.startswith("draw_")
         for key in event.metrics
     )
     figures = []
-    for phase, key in found:
+    for phase, key in sorted(found, key=lambda pair: (pair[0] == SYNTHESIS, rank(pair[1]))):
         curves = [
             replace(curve(run.events, phase, key, run.name, _look(at)[0]), dash=_dash(at))
             for at, run in enumerate(runs)

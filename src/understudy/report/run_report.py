@@ -59,7 +59,7 @@ def _values(run: RunRecord) -> dict[str, Any]:
         "result": result,
         "method": entries().get(result.method),
         "fidelity": FIDELITY.get(result.fidelity or "", ""),
-        "date": f"{run.started:%-d %B %Y, %H:%M} UTC",
+        "date": f"{run.started.day} {run.started:%B %Y, %H:%M} UTC",
         "sentences": sentences(result),
         "doubt": noise_verdict(result) in ("as good", "unclear"),
         "facts": _facts(result),

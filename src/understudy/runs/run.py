@@ -53,7 +53,7 @@ class Run:
         self.rank = int(os.environ.get("RANK", "0"))
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
         self.device = options.torch_device()
-        self.config = _without_none({**config, "run": options.model_dump()})
+        self.config = without_none({**config, "run": options.model_dump()})
         self._progress = progress if progress is not None and self.rank == 0 else Silent()
         self._claim(facts or {})
         self.events = EventLog(self.folder / "events.jsonl", writes=self.rank == 0)
@@ -148,10 +148,10 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
             yield f"{prefix}{key}", before, after
 
 
-def _without_none(value: Any) -> Any:
+def without_none(value: Any) -> Any:
     """Drop what is None, for TOML has no such value, and turn tuples into lists as TOML gives them back."""
     if isinstance(value, Mapping):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
+        return {key: without_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [_without_none(item) for item in value]
+        return [without_none(item) for item in value]
     return value

@@ -38,6 +38,10 @@ class Recipe(BaseModel):
     decay: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Factor of multi_step."""
 
+    def steps(self, rows: int) -> int:
+        """Return the number of steps on a training set of so many rows; see `understudy.data.Shuffle`."""
+        return self.epochs * (rows // min(self.batch_size, rows)) if rows else 0
+
     def rate(self, step: int, steps: int) -> float:
         """Return the learning rate at a step, counted from 0, of `steps` in all.
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from understudy.data import Augment, Batch, Batches, ImageSet
 from understudy.losses import hard_cross_entropy, kl_divergence
 from understudy.methods.method import Access, Fidelity, Method, Outcome, preset
-from understudy.models import Classifier, freeze
+from understudy.models import Classifier, count_parameters, freeze
 from understudy.runs.run import Run
 from understudy.training import Recipe, fit
 
@@ -72,7 +72,12 @@ class KD(Method):
         factor = self.temperature**2 if self.squared_factor else 1.0
         return (1 - self.alpha) * labelled + self.alpha * factor * softened
 
-    def run(self, teacher: Classifier, student: Classifier, data: ImageSet, run: Run) -> Outcome:
+    def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:
+        """Return training steps, images seen and parameters."""
+        steps = self.fit.steps(rows or 0)
+        return {"training_steps": steps, "images_seen": steps * self.fit.batch_size, "parameters": count_parameters(model)}
+
+    def run(self, *, teacher: Classifier, student: Classifier, data: ImageSet, run: Run) -> Outcome:
         """Train `student` in place on images, their labels and the teacher's answers to the same crops."""
         answers = freeze(
             teacher.to(run.device), precision=run.options.precision, channels_last=run.options.channels_last

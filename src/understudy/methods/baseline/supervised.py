@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from understudy.data import Augment, Batch, Batches, ImageSet
 from understudy.losses import hard_cross_entropy
 from understudy.methods.method import Access, Fidelity, Method, Outcome, preset
-from understudy.models import Classifier
+from understudy.models import Classifier, count_parameters
 from understudy.runs.run import Run
 from understudy.training import Recipe, fit
 
@@ -56,7 +56,12 @@ class Supervised(Method):
         """CIFAR-10 with a residual network: crops of 4 pixels, flips, and the one-cycle rule."""
         return cls(crop_padding=4, flip=True, fit=Recipe(epochs=30, batch_size=128, learning_rate=0.2))
 
-    def run(self, model: Classifier, data: ImageSet, run: Run) -> Outcome:
+    def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:
+        """Return training steps, images seen and parameters."""
+        steps = self.fit.steps(rows or 0)
+        return {"training_steps": steps, "images_seen": steps * self.fit.batch_size, "parameters": count_parameters(model)}
+
+    def run(self, *, model: Classifier, data: ImageSet, run: Run) -> Outcome:
         """Train `model` in place on labelled images; a run that was stopped goes on."""
         batches = Batches(
             data,

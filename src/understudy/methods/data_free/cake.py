@@ -43,7 +43,7 @@ from understudy.bank import Bank, StorageType, rounded
 from understudy.errors import ConfigError
 from understudy.losses import total_variation
 from understudy.methods.method import Access, Fidelity, Method, Outcome, preset
-from understudy.models import Classifier, Frozen, freeze, model_digest
+from understudy.models import Classifier, Frozen, count_parameters, freeze, model_digest
 from understudy.runs.run import Run
 from understudy.synthesis import Shape, Shard, descend, fill_bank, step_size_at
 from understudy.training import Recipe
@@ -259,7 +259,20 @@ class CAKE(Method):
             tv_weight=0.0, step_size=0.01, reduction="mean",
         )  # fmt: skip
 
-    def run(self, teacher: Classifier, student: Classifier, run: Run, *, bank: Bank | None = None) -> Outcome:
+    def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:  # noqa: ARG002: takes no data
+        """Return samples, evaluations of the teacher (forward and input gradient), training steps and bytes."""
+        samples = self.sets * self.samples_per_set
+        kept = round(samples * (1 - self.held_out_frac))
+        width = {"float32": 4, "float16": 2, "uint8": 1}[self.storage]
+        return {
+            "samples": samples,
+            "teacher_evaluations": samples * self.steps,
+            "training_steps": self.fit.steps(kept) * (1 + self.noise_control),
+            "bank_bytes": samples * (width * math.prod(model.input_shape) + 4 * model.classes + 12),
+            "parameters": count_parameters(model),
+        }
+
+    def run(self, *, teacher: Classifier, student: Classifier, run: Run, bank: Bank | None = None) -> Outcome:
         """Synthesise a bank from the teacher, then fit the student to it.
 
         Args:

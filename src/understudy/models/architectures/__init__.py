@@ -14,4 +14,15 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
 }
 """Every architecture by the name that its specs begin with."""
 
-__all__ = ["ARCHITECTURES", "Architecture"]
+__all__ = [
+    "ARCHITECTURES",
+    "CNN",
+    "MLP",
+    "Architecture",
+    "MobileNetV2",
+    "ResNet",
+    "ResNet18",
+    "ResNet34",
+    "ViT",
+    "WideResNet",
+]

@@ -1,0 +1,5 @@
+"""`python -m understudy`, for `torchrun --module` and the like."""
+
+from understudy.cli import main
+
+main()

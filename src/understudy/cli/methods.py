@@ -1,0 +1,41 @@
+"""`understudy methods`."""
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from understudy import catalogue
+from understudy.cli.printing import print_json
+
+
+def methods(
+    *,
+    family: str | None = None,
+    access: Literal["weights", "logits", "top-k", "labels", "none"] | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """List the methods: family, paper, and what each needs.
+
+    Args:
+        family: Only the methods of this family.
+        access: Only the methods that get by with this access to a teacher.
+        json: Print one JSON object and nothing else.
+    """
+    rows = {
+        name: entry
+        for name, entry in catalogue.entries().items()
+        if family in (None, entry.family) and access in (None, entry.access)
+    }
+    if json:
+        print_json({name: asdict(entry) for name, entry in rows.items()})
+        return
+    table = Table("method", "needs", "what it does", show_lines=True)
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    for name, entry in rows.items():
+        needs = f"teacher: {entry.access}\ndata: {'yes' if entry.data else 'no'}"
+        what = f"{entry.summary}\n{entry.paper}\n{entry.family}, {entry.fidelity}: understudy {entry.verb} {name}"
+        table.add_row(name, needs, what)
+    Console(highlight=False).print(table)
