@@ -49,9 +49,7 @@ def write_table(encode: Encode) -> Write:
                 columns[0]: {"_type": "Image"},
                 columns[1]: {"_type": "ClassLabel", "names": list(classes)},
             }
-            table = table.replace_schema_metadata(
-                {"huggingface": json.dumps({"info": {"features": features}})}
-            )
+            table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, path)
         return path

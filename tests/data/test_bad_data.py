@@ -59,9 +59,7 @@ def test_a_table_without_rows_is_refused(tmp_path: Path, write_table) -> None:
     ("columns", "message"),
     [(("picture", "label"), "no image column"), (("image", "class"), "no label column")],
 )
-def test_a_missing_column_is_named(
-    tmp_path: Path, write_table, columns: tuple[str, str], message: str
-) -> None:
+def test_a_missing_column_is_named(tmp_path: Path, write_table, columns: tuple[str, str], message: str) -> None:
     write_table(tmp_path / "test.parquet", columns=columns)
     found = refusal(tmp_path)
     assert message in found
@@ -106,9 +104,7 @@ def test_shards_that_disagree_on_the_classes_are_refused(tmp_path: Path, write_t
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (2, 3, 3)])
-def test_images_of_several_shapes_are_refused(
-    tmp_path: Path, write_table, encode, shape: tuple[int, ...]
-) -> None:
+def test_images_of_several_shapes_are_refused(tmp_path: Path, write_table, encode, shape: tuple[int, ...]) -> None:
     images = [encode(np.zeros(size, dtype=np.uint8)) for size in ((2, 3), shape)]
     file = write_table(tmp_path / "test.parquet", images=images, labels=[0, 1])
     message = refusal(tmp_path, ShapeError)
@@ -117,9 +113,7 @@ def test_images_of_several_shapes_are_refused(
 
 
 @pytest.mark.parametrize("content", [b"not an image", b"\x89PNG\r\n\x1a\n broken", None, b""])
-def test_bytes_that_are_no_image_are_refused(
-    tmp_path: Path, write_table, encode, content: bytes | None
-) -> None:
+def test_bytes_that_are_no_image_are_refused(tmp_path: Path, write_table, encode, content: bytes | None) -> None:
     whole = encode(np.zeros((2, 3), dtype=np.uint8))
     write_table(tmp_path / "test.parquet", images=[whole, content], labels=[0, 1])
     message = refusal(tmp_path)

@@ -35,20 +35,15 @@ def slow_crop_and_flip(image: np.ndarray, top: int, left: int, mirrored: bool, p
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=40, deadline=None)
-def test_crop_and_flip_equals_a_loop_over_pixels(
-    shape: tuple[int, int, int], padding: int, seed: int
-) -> None:
+def test_crop_and_flip_equals_a_loop_over_pixels(shape: tuple[int, int, int], padding: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     images = random.integers(0, 256, (4, *shape), dtype=np.uint8)
     top, left = random.integers(0, 2 * padding + 1, (2, 4))
     mirrored = random.random(4) < 0.5
-    ours = crop_and_flip(
-        *(torch.from_numpy(array) for array in (images, top, left, mirrored)), padding=padding
-    )
+    ours = crop_and_flip(*(torch.from_numpy(array) for array in (images, top, left, mirrored)), padding=padding)
     each = zip(images, top, left, mirrored, strict=True)
     slow = [
-        slow_crop_and_flip(image, *map(int, (row, column)), bool(flip), padding)
-        for image, row, column, flip in each
+        slow_crop_and_flip(image, *map(int, (row, column)), bool(flip), padding) for image, row, column, flip in each
     ]
     np.testing.assert_array_equal(ours.numpy(), np.stack(slow))
 

@@ -24,9 +24,7 @@ def test_the_two_parts_are_the_whole_and_share_no_row() -> None:
         for image, label in zip(part.images, part.labels, strict=True)
     ]
     source = load_digits()
-    levels = np.floor(source.images.reshape(-1, 64) * 255 / 16 + 0.5).astype(
-        int
-    )  # 8 of 16 is 127.5, up to 128
+    levels = np.floor(source.images.reshape(-1, 64) * 255 / 16 + 0.5).astype(int)  # 8 of 16 is 127.5, up to 128
     assert sorted(rows) == sorted(
         (*image.tolist(), int(label)) for image, label in zip(levels, source.target, strict=True)
     )

@@ -32,9 +32,7 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
 
 
 def hub_set(images: list[dict[str, object]]) -> datasets.Dataset:
-    features = datasets.Features(
-        {"img": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
-    )
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
     return datasets.Dataset.from_dict({"img": images, "label": [1, 0]}, features=features)
 
 
@@ -61,9 +59,7 @@ def test_an_absent_split_says_which_there_are(encode, monkeypatch) -> None:
     assert "the set has: test" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "fault", [ConnectionError("offline"), datasets.exceptions.DatasetNotFoundError("no such set")]
-)
+@pytest.mark.parametrize("fault", [ConnectionError("offline"), datasets.exceptions.DatasetNotFoundError("no such set")])
 def test_an_unknown_name_says_where_was_looked_and_what_is_near(tmp_path: Path, monkeypatch, fault) -> None:
     (tmp_path / "mnist").mkdir()
     answer_with(monkeypatch, fault)

@@ -6,9 +6,7 @@ from understudy.errors import ConfigError
 
 
 def test_two_names_have_orders_of_their_own_and_equal_names_the_same() -> None:
-    bank, data, again = (
-        Shuffle(50, batch_size=50, seed=0, name=name).at(0) for name in ("bank", "data", "bank")
-    )
+    bank, data, again = (Shuffle(50, batch_size=50, seed=0, name=name).at(0) for name in ("bank", "data", "bank"))
     assert torch.equal(bank, again)
     assert not torch.equal(bank, data)
     assert torch.equal(bank.sort().values, data.sort().values)

@@ -21,9 +21,7 @@ def test_a_parquet_folder_gives_pixels_labels_and_class_names(tmp_path: Path, wr
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
     images = [encode(image) for image in pixels]
-    write_table(
-        tmp_path / "toy/train.parquet", images=images, labels=[1, 0, 2, 1], classes=["cat", "dog", "owl"]
-    )
+    write_table(tmp_path / "toy/train.parquet", images=images, labels=[1, 0, 2, 1], classes=["cat", "dog", "owl"])
     write_table(tmp_path / "toy/test.parquet", labels=[0, 1], classes=["cat", "dog", "owl"])
     train = load_images(str(tmp_path / "toy"), "train")
     np.testing.assert_array_equal(train.images.numpy(), pixels.transpose(0, 3, 1, 2))

@@ -26,9 +26,7 @@ class Table(nn.Module):
 
 def rows(labels: list[int], classes: int = 3) -> ImageSet:
     """Images that carry their row number as grey level."""
-    images = (
-        torch.arange(len(labels), dtype=torch.uint8).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
-    )
+    images = torch.arange(len(labels), dtype=torch.uint8).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
     return ImageSet("toy", "test", images, torch.tensor(labels), tuple("abcdefgh"[:classes]))
 
 
@@ -111,11 +109,7 @@ def test_a_network_agrees_with_itself() -> None:
 def test_agreement_is_symmetric_and_blind_to_the_order_of_rows(seed: int) -> None:
     student, teacher, _ = random_case(30, 3, seed)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(30))
-    assert (
-        agreement(student, teacher)
-        == agreement(teacher, student)
-        == agreement(student[order], teacher[order])
-    )
+    assert agreement(student, teacher) == agreement(teacher, student) == agreement(student[order], teacher[order])
 
 
 def test_the_json_is_plain_and_holds_no_nan() -> None:

@@ -67,9 +67,7 @@ def test_signals_keep_their_size_through_depth() -> None:
 
 
 def test_a_fresh_model_knows_its_facts() -> None:
-    model = build_model(
-        "resnet18:width=2", input_shape=[3, 8, 8], classes=4, mean=[0.1] * 3, std=[1.0] * 3, seed=0
-    )
+    model = build_model("resnet18:width=2", input_shape=[3, 8, 8], classes=4, mean=[0.1] * 3, std=[1.0] * 3, seed=0)
     assert (model.spec, model.input_shape, model.classes) == ("resnet18:width=2", (3, 8, 8), 4)
     assert model.training
 

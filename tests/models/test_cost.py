@@ -6,9 +6,7 @@ from understudy.models import Classifier, build_model, count_macs, count_paramet
 
 
 def test_resnet18_costs_what_the_field_says() -> None:
-    model = build_model(
-        "resnet18", input_shape=(3, 32, 32), classes=10, mean=[0.5] * 3, std=[0.5] * 3, seed=0
-    )
+    model = build_model("resnet18", input_shape=(3, 32, 32), classes=10, mean=[0.5] * 3, std=[0.5] * 3, seed=0)
     assert count_macs(model) == 555_422_720  # 0.56 G
 
 

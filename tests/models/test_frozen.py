@@ -30,6 +30,7 @@ def batch(*shape: int) -> Tensor:
 
 
 def difference(found: Tensor, expected: Tensor) -> float:
+    found, expected = found.detach(), expected.detach()
     return float((found - expected).abs().max() / (1 + expected.abs().max()))
 
 
@@ -124,13 +125,13 @@ def test_a_frozen_network_shares_no_memory_with_the_original(make) -> None:
 
 
 def test_layout_is_channels_last_where_there_are_convolutions(make) -> None:
-    frozen = freeze(make("cnn:widths=4-6"))
+    frozen = freeze(make("cnn:widths=4-6", (3, 8, 8)))
     weight = frozen.net.get_parameter("blocks.1.0.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last)
     seen = []
     frozen.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].stride()))
-    frozen(batch(2, 1, 8, 8).expand(2, 1, 8, 8))
-    assert seen == [(64, 1, 8, 1)]
+    frozen(batch(2, 3, 8, 8))
+    assert seen == [(192, 1, 24, 3)]
     assert not freeze(make("mlp:widths=4")).channels_last
     assert not freeze(make("cnn:widths=4-6"), channels_last=False).channels_last
 

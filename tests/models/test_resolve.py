@@ -60,7 +60,5 @@ def test_what_names_nothing_is_refused(text: str, error: type[Exception], messag
 
 
 def test_a_mistyped_name_lists_the_near_ones() -> None:
-    with pytest.raises(
-        ConfigError, match=r"no architecture is called 'resnet81'[\s\S]*did you mean 'resnet18'"
-    ):
+    with pytest.raises(ConfigError, match=r"no architecture is called 'resnet81'[\s\S]*did you mean 'resnet18'"):
         resolve_model("resnet81:width=2.5", input_shape=(1, 8, 8), classes=3)

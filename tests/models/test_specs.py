@@ -51,10 +51,7 @@ def test_the_canonical_spec_gives_the_architecture_back(architecture: Architectu
 
 @given(EVERY)
 def test_options_may_come_in_any_order_and_with_their_defaults(architecture: Architecture) -> None:
-    pairs = [
-        f"{key}={'-'.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for key, value in architecture
-    ]
+    pairs = [f"{key}={'-'.join(map(str, value)) if isinstance(value, tuple) else value}" for key, value in architecture]
     assert parse_spec(f"{architecture.name}:{','.join(reversed(pairs))}") == architecture
 
 

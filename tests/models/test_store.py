@@ -53,7 +53,7 @@ def test_what_is_saved_comes_back_to_the_bit(make, tmp_path: Path, spec: str, sh
     assert model_digest(loaded) == model_digest(model)
     assert (loaded.spec, loaded.input_shape, loaded.classes) == (model.spec, shape, 10)
     assert not loaded.training
-    assert all(p.requires_grad == q.requires_grad for p, q in zip(loaded.parameters(), model.parameters()))
+    assert all(p.requires_grad == q.requires_grad for p, q in zip(loaded.parameters(), model.parameters(), strict=True))
     save_model(loaded, tmp_path / "two", about={})
     for name in ("model.safetensors", "model.json", "README.md"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -48,9 +48,7 @@ def confusion(wrong: dict[tuple[int, int], int], rows: int = 50) -> list[list[in
     return table
 
 
-def score(
-    accuracy: float, wrong: dict[tuple[int, int], int], agreement: float | None, **more: Any
-) -> dict[str, Any]:
+def score(accuracy: float, wrong: dict[tuple[int, int], int], agreement: float | None, **more: Any) -> dict[str, Any]:
     """One entry of `scores`."""
     table = confusion(wrong)
     return {

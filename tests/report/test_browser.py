@@ -34,9 +34,7 @@ def test_report_draws_everything_and_asks_for_nothing(make_run: MakeRun, visit: 
     assert seen.dom.count('class="hm"') == 2
 
 
-def test_comparison_draws_everything_and_asks_for_nothing(
-    make_run: MakeRun, visit: Visitor, tmp_path: Path
-) -> None:
+def test_comparison_draws_everything_and_asks_for_nothing(make_run: MakeRun, visit: Visitor, tmp_path: Path) -> None:
     page = write_comparison([make_run("one"), make_run("two", seed=1, student=0.95)], tmp_path / "out.html")
     seen = visit(page)
     assert seen.console == []

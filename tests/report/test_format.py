@@ -54,9 +54,7 @@ def test_nested_tables_become_dotted_keys() -> None:
     ("values", "kind"),
     [((1.0, 101.0), "log"), ((1.0, 100.0), "linear"), ((0.0, 1000.0), "linear"), ((None, 1.0, 500.0), "log")],
 )
-def test_axis_is_logarithmic_where_two_decades_are_spanned(
-    values: tuple[float | None, ...], kind: str
-) -> None:
+def test_axis_is_logarithmic_where_two_decades_are_spanned(values: tuple[float | None, ...], kind: str) -> None:
     figure = line_figure("Loss", [Series("a", "c1", range(len(values)), values)], x_title="step")
     assert figure.spec["layout"]["yaxis"]["type"] == kind
 

@@ -170,9 +170,7 @@ def test_samples_are_strips_of_enlarged_pixels(make_run: MakeRun) -> None:
     write_bank(folder / "bank", x, labels)
     page = write_report(folder)
     source = page.read_text(encoding="utf-8")
-    found = re.findall(
-        r'<span>(\d)</span><img src="data:image/png;base64,([^"]+)"[^>]* alt="([^"]+)"', source
-    )
+    found = re.findall(r'<span>(\d)</span><img src="data:image/png;base64,([^"]+)"[^>]* alt="([^"]+)"', source)
     assert [(label, alt) for label, _, alt in found] == [
         ("0", "8 synthesised samples of class 0"),
         ("3", "8 synthesised samples of class 3"),
@@ -190,9 +188,7 @@ def test_page_stands_without_a_bank_and_with_a_damaged_one(make_run: MakeRun) ->
     folder = make_run()
     assert "This run folder holds no bank" in words(write_report(folder))
     (folder / "bank").mkdir()
-    assert "The bank cannot be read, so no samples are shown: no finished bank here." in words(
-        write_report(folder)
-    )
+    assert "The bank cannot be read, so no samples are shown: no finished bank here." in words(write_report(folder))
 
 
 def test_vectors_are_not_shown_as_pictures(make_run: MakeRun) -> None:

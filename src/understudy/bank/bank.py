@@ -48,7 +48,9 @@ class Bank:
             path = self.folder / entry["file"]
             if verify and path.exists() and sha256_file(path) != entry["sha256"]:
                 raise IntegrityError(
-                    "a shard is not what was written (SHA-256 mismatch)", where=path, fix="make the bank again"
+                    "a shard is not what was written (SHA-256 mismatch)",
+                    where=path,
+                    fix="make the bank again",
                 )
             self._shards.append(load_tensors(path, verify=False)[0])
         ends = torch.tensor([len(shard["inputs"]) for shard in self._shards]).cumsum(0)
@@ -77,7 +79,7 @@ class Bank:
         owner = torch.bucketize(indices, self._starts[1:], right=True)
         order = torch.argsort(owner, stable=True)
         parts: dict[str, list[Tensor]] = {}
-        for shard in owner.unique().tolist():
+        for shard in sorted(set(owner.tolist())):
             local = indices[owner == shard] - self._starts[shard]
             for name in ("inputs", "low", "scale", "logits"):
                 if name in self._shards[shard]:

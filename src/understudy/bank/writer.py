@@ -36,9 +36,7 @@ class BankWriter:
         """Return whether a shard is on disk."""
         return self.path(shard).exists()
 
-    def write(
-        self, shard: int, inputs: Tensor, *, answers: Mapping[str, Tensor], record: Mapping[str, Any]
-    ) -> None:
+    def write(self, shard: int, inputs: Tensor, *, answers: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Store one shard.
 
         Args:

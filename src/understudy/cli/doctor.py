@@ -42,7 +42,11 @@ def examine() -> dict[str, Any]:
         _row("python", platform.python_version(), ""),
         *(_row(name, version, "") for name, version in versions().items()),
         _row("processor", cpu_name(), f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"),
-        _row("OpenMP wait policy", os.environ.get("OMP_WAIT_POLICY", "default"), "PASSIVE is best on a busy machine"),
+        _row(
+            "OpenMP wait policy",
+            os.environ.get("OMP_WAIT_POLICY", "default"),
+            "PASSIVE is best on a busy machine",
+        ),
     ]
     if torch.cuda.is_available():
         checks += [_row("GPU", torch.cuda.get_device_name(i), "") for i in range(torch.cuda.device_count())]
@@ -57,7 +61,11 @@ def examine() -> dict[str, Any]:
         note = f"for {use}" if there else f"for {use}: pip install 'understudy[{extra}]'"
         checks.append(_row(f"extra {extra}", metadata.version(package) if there else "missing", note))
     folder = os.environ.get("UNDERSTUDY_DATA")
-    names = sorted(entry.name for entry in Path(folder).iterdir() if entry.is_dir()) if folder and Path(folder).is_dir() else []
+    names = (
+        sorted(entry.name for entry in Path(folder).iterdir() if entry.is_dir())
+        if folder and Path(folder).is_dir()
+        else []
+    )
     note = ", ".join(names) if names else "set UNDERSTUDY_DATA to a folder of data sets to use them by name"
     checks.append(_row("UNDERSTUDY_DATA", folder or "not set", note))
     return {"checks": checks}

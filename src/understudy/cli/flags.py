@@ -27,10 +27,7 @@ def flags_of(cls: type[BaseModel], *, group: Group) -> list[Flag]:
 
     Every flag defaults to None, which means not given, so that a file and a preset can stand beneath it.
     """
-    return [
-        Flag(path, _parameter(path[-1], info, default, group=group))
-        for path, info, default in _leaves(cls, {})
-    ]
+    return [Flag(path, _parameter(path[-1], info, default, group=group)) for path, info, default in _leaves(cls, {})]
 
 
 def option(name: str, kind: Any, text: str, *, group: Group, **settings: Any) -> inspect.Parameter:
@@ -41,9 +38,7 @@ def option(name: str, kind: Any, text: str, *, group: Group, **settings: Any) ->
     )
 
 
-def command(
-    function: Callable[..., Any], parameters: list[inspect.Parameter], *, name: str
-) -> Callable[..., Any]:
+def command(function: Callable[..., Any], parameters: list[inspect.Parameter], *, name: str) -> Callable[..., Any]:
     """Return `function` with the signature that the command line should see."""
 
     def call(**values: Any) -> Any:
@@ -116,5 +111,5 @@ def _plain(annotation: Any) -> Any:
     if origin is tuple:
         return tuple[tuple(_plain(item) if item is not ... else ... for item in inner)]  # type: ignore[misc]
     if origin in (Union, UnionType):
-        return Union[tuple(_plain(item) for item in inner)]  # noqa: UP007: built from parts
+        return Union[tuple(_plain(item) for item in inner)]  # noqa: UP007 - built from parts
     return annotation

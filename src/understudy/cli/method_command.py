@@ -20,7 +20,18 @@ from understudy.runs.progress import Silent, for_stream
 from understudy.study.job import Job, execute, fresh_folder, make_job, merged
 from understudy.study.plan import plan
 
-_FILE_KEYS = ("method", "preset", "model", "student", "teacher", "data", "bank", "options", "run", "teacher_sha256")
+_FILE_KEYS = (
+    "method",
+    "preset",
+    "model",
+    "student",
+    "teacher",
+    "data",
+    "bank",
+    "options",
+    "run",
+    "teacher_sha256",
+)
 
 
 _WHAT = Group("What and where", sort_key=1)
@@ -43,7 +54,11 @@ def method_command(verb: str, name: str) -> App:
     shared = flags_of(RunOptions, group=_RUN)
     presets = ", ".join(cls.presets()) or "none"
     app = App(name=name, help=f"{entry.summary}\n\n{entry.paper}\n\nPresets: {presets}.\n\n{_examples(verb, name)}")
-    parameters = [*_asked(verb, entry), *(flag.parameter for flag in own), *(flag.parameter for flag in shared)]
+    parameters = [
+        *_asked(verb, entry),
+        *(flag.parameter for flag in own),
+        *(flag.parameter for flag in shared),
+    ]
     app.default(command(lambda values: _run(verb, name, values, own, shared), parameters, name=name))
     return app
 
@@ -52,17 +67,36 @@ def _asked(verb: str, entry: catalogue.Entry) -> list[inspect.Parameter]:
     models = "resnet18, wide_resnet16_2, cnn:widths=16-32-64, mlp, vit, mobilenet_v2 and so on"
     listed = []
     if verb == "distil":
-        listed.append(option("teacher", str, "Trained network: a run folder, hf:NAME, timm:NAME or python:module:factory.", group=_WHAT))
+        listed.append(
+            option(
+                "teacher",
+                str,
+                "Trained network: a run folder, hf:NAME, timm:NAME or python:module:factory.",
+                group=_WHAT,
+            )
+        )
         listed.append(option("student", str, f"Network to train: {models}.", group=_WHAT))
     else:
         listed.append(option("model", str, f"Network to train: {models}.", group=_WHAT))
     use = "to learn from and to measure on" if entry.data else "to measure on; nothing is learnt from it"
     listed.append(option("data", str, f"Data set {use}: digits, a name, a folder or a Parquet file.", group=_WHAT))
     if entry.family == "data_free":
-        listed.append(option("bank", str, "Bank of another run with the same teacher, to use instead of drawing anew.", group=_WHAT))
+        listed.append(
+            option(
+                "bank",
+                str,
+                "Bank of another run with the same teacher, to use instead of drawing anew.",
+                group=_WHAT,
+            )
+        )
     listed += [
         option("preset", str, "Named values of the options below; single flags override them.", group=_WHAT),
-        option("config", Path, "TOML file with any of these settings; flags override it. A run's config.toml is one.", group=_WHAT),
+        option(
+            "config",
+            Path,
+            "TOML file with any of these settings; flags override it. A run's config.toml is one.",
+            group=_WHAT,
+        ),
         option("run", Path, "Folder of the run (default: runs/ and a name made from the settings).", group=_WHAT),
         option("fresh", bool, "Start over in a new folder instead of resuming.", group=_WHAT, negative=()),
         option("dry_run", bool, "Check everything, print the plan, and stop.", group=_WHAT, negative=()),
@@ -92,7 +126,10 @@ def _run(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], share
 
 def _job(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], shared: list[Flag]) -> Job:
     file = _read(values["config"], name) if values["config"] else {}
-    given = {**file, **{key: values[key] for key in _FILE_KEYS if values.get(key) is not None and key != "run"}}
+    given = {
+        **file,
+        **{key: values[key] for key in _FILE_KEYS if values.get(key) is not None and key != "run"},
+    }
     return make_job(
         name,
         verb=verb,
@@ -111,7 +148,9 @@ def _read(path: Path, name: str) -> dict[str, Any]:
     try:
         file = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read the configuration: {error.strerror}", where=path, fix="check the path") from None
+        raise ConfigError(
+            f"cannot read the configuration: {error.strerror}", where=path, fix="check the path"
+        ) from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"the configuration is no TOML: {error}", where=path) from None
     for key in file:

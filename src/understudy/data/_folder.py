@@ -8,9 +8,7 @@ import numpy as np
 from understudy.data._decode import Rows
 from understudy.errors import DataError
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-)
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
 def class_names(root: Path, splits: Iterable[str]) -> tuple[str, ...]:

@@ -96,9 +96,7 @@ class Batches:
         images = self._augmented(self.data.images[indices], step, self._shuffle.share(rank, world))
         return Batch(as_float(images), self.data.labels[indices], indices)
 
-    def _augmented(
-        self, images: UInt8[Tensor, "b c h w"], step: int, mine: slice
-    ) -> UInt8[Tensor, "b c h w"]:
+    def _augmented(self, images: UInt8[Tensor, "b c h w"], step: int, mine: slice) -> UInt8[Tensor, "b c h w"]:
         if self._augment == Augment():
             return images
         # Drawn for the global batch and then sliced, so that the number of processes changes no draw.

@@ -15,9 +15,7 @@ def load_digits(split: Split) -> ImageSet:
     from sklearn.model_selection import train_test_split
 
     digits = load()
-    train, test = train_test_split(
-        range(len(digits.target)), test_size=500, random_state=0, stratify=digits.target
-    )
+    train, test = train_test_split(range(len(digits.target)), test_size=500, random_state=0, stratify=digits.target)
     rows = {"train": train, "test": test}[split]
     levels = torch.from_numpy(digits.images[rows]).unsqueeze(1)  # (n, 1, 8, 8)
     return ImageSet(

@@ -22,9 +22,7 @@ class Shuffle:
         ConfigError: the batch size is below 1.
     """
 
-    def __init__(
-        self, rows: int, *, batch_size: int, seed: int, name: str, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, rows: int, *, batch_size: int, seed: int, name: str, device: torch.device | str = "cpu") -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}", expected="1 or more rows")
         self.rows = rows

@@ -125,9 +125,7 @@ def predict(model: nn.Module, data: ImageSet, *, batch_size: int = 512) -> Float
         parts = [model(as_float(images[start : start + batch_size])).float() for start in starts]
     logits = torch.cat(parts)  # outside inference mode, so that it may be trained against
     if logits.ndim != 2 or len(logits) != len(data):
-        raise ShapeError(
-            f"the network answers with shape {tuple(logits.shape)}", expected=f"({len(data)}, classes)"
-        )
+        raise ShapeError(f"the network answers with shape {tuple(logits.shape)}", expected=f"({len(data)}, classes)")
     broken = int((~logits.isfinite()).any(1).sum())
     if broken:
         raise DivergenceError(
@@ -138,9 +136,7 @@ def predict(model: nn.Module, data: ImageSet, *, batch_size: int = 512) -> Float
     return logits
 
 
-def agreement(
-    student_logits: Float[Tensor, "n classes"], teacher_logits: Float[Tensor, "rows others"]
-) -> Interval:
+def agreement(student_logits: Float[Tensor, "n classes"], teacher_logits: Float[Tensor, "rows others"]) -> Interval:
     """Return the share of rows on which student and teacher pick the same class, with its 95 % interval.
 
     Raises:
@@ -155,9 +151,7 @@ def agreement(
     return wilson(int(same.sum()), len(same))
 
 
-def _confusion(
-    labels: Int64[Tensor, " n"], predicted: Int64[Tensor, " n"], classes: int
-) -> Int64[Tensor, "k k"]:
+def _confusion(labels: Int64[Tensor, " n"], predicted: Int64[Tensor, " n"], classes: int) -> Int64[Tensor, "k k"]:
     return torch.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
@@ -171,6 +165,4 @@ def _calibration_error(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]
     confidence, predicted = logits.softmax(1).max(1)
     bins = (confidence * ECE_BINS).ceil().long().sub_(1).clamp_(0, ECE_BINS - 1)  # ((b-1)/15, b/15]
     gaps = (predicted == labels).double() - confidence
-    return torch.zeros(ECE_BINS, dtype=torch.float64).index_add_(0, bins, gaps).abs().sum().item() / len(
-        labels
-    )
+    return torch.zeros(ECE_BINS, dtype=torch.float64).index_add_(0, bins, gaps).abs().sum().item() / len(labels)

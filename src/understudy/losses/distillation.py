@@ -68,9 +68,7 @@ def tempered_kl(
 
     Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015, section 2.
     """
-    return temperature**2 * kl_divergence(
-        student_logits, teacher_logits, temperature=temperature, reduction=reduction
-    )
+    return temperature**2 * kl_divergence(student_logits, teacher_logits, temperature=temperature, reduction=reduction)
 
 
 def hard_cross_entropy(

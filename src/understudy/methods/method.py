@@ -1,5 +1,6 @@
 """What every method is: frozen, bounded hyperparameters with named presets, and the access it needs."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -9,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from understudy.errors import ConfigError, nearest
 from understudy.models import Classifier
-from understudy.runs.run import Run
 
 Fidelity = Literal["paper", "official", "instantiation"]
 PresetT = TypeVar("PresetT", bound=Callable[..., Any])
@@ -35,7 +35,7 @@ class Outcome:
     """Entries for `result.json`, such as samples and teacher evaluations."""
 
 
-class Method(BaseModel):
+class Method(BaseModel, ABC):
     """Base of all methods: the fields of a subclass are its hyperparameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -58,15 +58,13 @@ class Method(BaseModel):
         """
         presets = cls.presets()
         if name not in presets:
-            raise ConfigError(
-                f"{cls.__name__} has no preset {name!r}", where="--preset", fix=nearest(name, presets)
-            )
+            raise ConfigError(f"{cls.__name__} has no preset {name!r}", where="--preset", fix=nearest(name, presets))
         return presets[name]()
 
-    def run(self, *, run: Run, **given: Any) -> Outcome:
-        """Carry the method out; subclasses name what they are given: model or teacher and student, data, bank."""
-        raise NotImplementedError
+    run: ClassVar[Callable[..., Outcome]]
+    """Carries the method out; takes `run` and what the method needs: model, or teacher and student, data, bank."""
 
+    @abstractmethod
     def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:
         """Return what a run would cost, by name, such as training steps and evaluations of the teacher.
 
@@ -74,7 +72,6 @@ class Method(BaseModel):
             model: the network to train.
             rows: size of the training set, or None where the method takes no data.
         """
-        raise NotImplementedError
 
     @classmethod
     def checked(cls, values: dict[str, Any], *, where: str) -> Self:

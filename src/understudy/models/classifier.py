@@ -106,9 +106,7 @@ def check_signature(input_shape: Sequence[int], classes: int) -> tuple[int, ...]
     """
     shape = tuple(int(size) for size in input_shape)
     if len(shape) not in (1, 3) or min(shape) < 1:
-        raise ShapeError(
-            f"{shape} is no input shape", expected="(channels, height, width), or (d,) for vectors"
-        )
+        raise ShapeError(f"{shape} is no input shape", expected="(channels, height, width), or (d,) for vectors")
     if classes < 2:
         raise ConfigError(f"a classifier of {classes} classes", expected="2 classes or more")
     return shape

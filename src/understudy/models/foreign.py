@@ -110,8 +110,8 @@ def _from_transformers(name: str) -> tuple[nn.Module, Facts]:
     try:
         from transformers import AutoModelForImageClassification
         from transformers.image_processing_base import ImageProcessingMixin
-    except ImportError as error:
-        raise _missing("transformers", "text", where) from error
+    except (ImportError, RuntimeError) as error:
+        raise _missing("transformers", "text", where, error) from error
     try:
         model, loading = AutoModelForImageClassification.from_pretrained(
             name, use_safetensors=True, trust_remote_code=False, output_loading_info=True
@@ -159,12 +159,10 @@ def _from_timm(name: str) -> tuple[nn.Module, Facts]:
         import timm
         from huggingface_hub import hf_hub_download
         from timm.data.config import resolve_model_data_config
-    except ImportError as error:
-        raise _missing("timm", "vision", where) from error
+    except (ImportError, RuntimeError) as error:
+        raise _missing("timm", "vision", where, error) from error
     if not timm.is_model(name):
-        raise ConfigError(
-            f"timm has no model {name!r}", where=where, expected=nearest(name, timm.list_models())
-        )
+        raise ConfigError(f"timm has no model {name!r}", where=where, expected=nearest(name, timm.list_models()))
     configuration = timm.get_pretrained_cfg(name)
     if configuration is None or not configuration.hf_hub_id:
         raise ConfigError("timm has no weights for this model on the hub", where=where)
@@ -182,9 +180,7 @@ def _from_python(name: str) -> tuple[nn.Module, Facts]:
     where = f"python:{name}"
     module_name, _, factory_name = name.partition(":")
     if not module_name or not factory_name:
-        raise ConfigError(
-            "the module or its factory is missing", where=where, expected="python:module:factory"
-        )
+        raise ConfigError("the module or its factory is missing", where=where, expected="python:module:factory")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
@@ -214,9 +210,7 @@ def _from_python(name: str) -> tuple[nn.Module, Facts]:
     except Exception as error:
         raise ConfigError(f"the factory fails: {type(error).__name__}: {error}", where=where) from error
     if not isinstance(net, nn.Module):
-        raise ConfigError(
-            f"the factory returns a {type(net).__name__}", where=where, expected="a torch.nn.Module"
-        )
+        raise ConfigError(f"the factory returns a {type(net).__name__}", where=where, expected="a torch.nn.Module")
     return net, Facts(*(_plain(getattr(net, key, None)) for key in ("input_shape", "classes", "mean", "std")))
 
 
@@ -225,7 +219,7 @@ def _plain(value: Any) -> Any:
     return value.flatten().tolist() if isinstance(value, Tensor) else value
 
 
-def _missing(package: str, extra: str, where: str) -> DependencyError:
+def _missing(package: str, extra: str, where: str, error: Exception) -> DependencyError:
     return DependencyError(
-        f"{package} is not installed", where=where, fix=f"pip install 'understudy[{extra}]'"
+        f"{package} cannot be imported: {error}", where=where, fix=f"pip install 'understudy[{extra}]'"
     )

@@ -43,9 +43,7 @@ def resolve_model(
     elif _is_path(text):
         model = load_model(text)
     elif input_shape is None or classes is None:
-        raise ConfigError(
-            "a new network needs the input shape and the number of classes", where=f"model {text!r}"
-        )
+        raise ConfigError("a new network needs the input shape and the number of classes", where=f"model {text!r}")
     else:
         channels = input_shape[0]
         mean = [0.0] * channels if mean is None else mean

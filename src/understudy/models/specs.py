@@ -64,9 +64,7 @@ def format_spec(architecture: Architecture) -> str:
         'resnet18:width=16'
     """
     options = [
-        f"{key}={_text(value)}"
-        for key, value in architecture
-        if value != type(architecture).model_fields[key].default
+        f"{key}={_text(value)}" for key, value in architecture if value != type(architecture).model_fields[key].default
     ]
     return architecture.name + (":" + ",".join(options) if options else "")
 

@@ -61,9 +61,7 @@ def draws_samples(phase: str) -> bool:
 
 def curve(events: Sequence[Event], phase: str, key: str, name: str, colour: str) -> Series:
     """Return one metric of one phase over its steps, in order of step."""
-    chosen = sorted(
-        (e for e in events if e.phase == phase and key in e.metrics), key=lambda event: event.step
-    )
+    chosen = sorted((e for e in events if e.phase == phase and key in e.metrics), key=lambda event: event.step)
     return Series(name, colour, [event.step for event in chosen], [event.metrics[key] for event in chosen])
 
 

@@ -113,9 +113,7 @@ def dot_figure(title: str, categories: Sequence[str], groups: Sequence[Series], 
     return Figure(title, alt, _spec(data, layout))
 
 
-def confusion_figure(
-    title: str, confusion: Sequence[Sequence[int]], classes: Sequence[str], colour: str
-) -> Figure:
+def confusion_figure(title: str, confusion: Sequence[Sequence[int]], classes: Sequence[str], colour: str) -> Figure:
     """Return a confusion matrix: rows are true classes, columns predicted ones, cells show counts.
 
     The shade follows the square root of the share of the row, so that rare mistakes can be seen.
@@ -166,9 +164,7 @@ def _thin(series: Series) -> Series:
     if stride <= 1:
         return series
     kept = sorted({*range(0, len(series.x), stride), len(series.x) - 1})
-    return Series(
-        series.name, series.colour, [series.x[at] for at in kept], [series.y[at] for at in kept], series.dash
-    )
+    return Series(series.name, series.colour, [series.x[at] for at in kept], [series.y[at] for at in kept], series.dash)
 
 
 def _spec(data: list[Any], layout: dict[str, Any]) -> dict[str, Any]:

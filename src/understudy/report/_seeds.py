@@ -47,9 +47,7 @@ def mean_interval(values: Sequence[float | None]) -> Interval | None:
 
 
 def _key(run: RunRecord) -> str:
-    kept = {
-        key: value for key, value in run.config.items() if key not in _PLACES or isinstance(value, Mapping)
-    }
+    kept = {key: value for key, value in run.config.items() if key not in _PLACES or isinstance(value, Mapping)}
     return json.dumps([run.result.method, _without_seed(kept)], sort_keys=True, default=str)
 
 

@@ -83,9 +83,7 @@ def summary_table(result: Result) -> Table:
     columns = [
         Column("Model", numeric=False),
         Column("Accuracy", "share of real images on which the class is right, with its 95 % Wilson interval"),
-        Column(
-            "Agreement", "share of real images on which the class is the teacher's, with its 95 % interval"
-        ),
+        Column("Agreement", "share of real images on which the class is the teacher's, with its 95 % interval"),
         Column("KL", "mean divergence of the answers from the teacher's, in nats"),
         Column("NLL", "mean negative log-likelihood of the true class, in nats"),
         Column("ECE", "expected calibration error: how far confidence is from accuracy"),
@@ -123,9 +121,7 @@ def _facts(result: Result) -> list[Fact]:
     if result.data is not None:
         facts.append(Fact("Accuracy", interval_cell(score.accuracy).text, interval_cell(score.accuracy).note))
         if score.agreement is not None:
-            facts.append(
-                Fact("Agreement", interval_cell(score.agreement).text, interval_cell(score.agreement).note)
-            )
+            facts.append(Fact("Agreement", interval_cell(score.agreement).text, interval_cell(score.agreement).note))
         if retention(result) is not None:
             facts.append(Fact("Retention", percent(retention(result)), "of the teacher's accuracy"))
     if result.synthetic is not None and result.synthetic.agreement is not None:
@@ -152,6 +148,4 @@ def _timings(result: Result) -> Table | None:
         [Cell(name_of(phase)), Cell(duration(seconds)), Cell(percent((seconds or 0) / total))]
         for phase, seconds in result.timing_s.items()
     ]
-    return Table(
-        [Column("Phase", numeric=False), Column("Time"), Column("Share")], rows, caption="Time by phase"
-    )
+    return Table([Column("Phase", numeric=False), Column("Time"), Column("Share")], rows, caption="Time by phase")

@@ -23,7 +23,12 @@ class EventLog:
         if not self._writes:
             return
         clean = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        entry = {"phase": phase, "step": step, "wall_s": round(time.monotonic() - self._start, 3), "metrics": clean}
+        entry = {
+            "phase": phase,
+            "step": step,
+            "wall_s": round(time.monotonic() - self._start, 3),
+            "metrics": clean,
+        }
         with storage_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 

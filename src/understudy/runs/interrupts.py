@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 _asked = threading.Event()
 
@@ -22,7 +21,7 @@ def asked_to_stop() -> bool:
 def graceful_interrupts() -> Iterator[None]:
     """Within the block, a first Ctrl-C asks the running loop to stop after its step; a second stops at once."""
 
-    def ask(signum: int, frame: FrameType | None) -> None:
+    def ask(*_: object) -> None:
         if _asked.is_set():
             raise KeyboardInterrupt
         _asked.set()

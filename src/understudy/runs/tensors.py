@@ -56,7 +56,7 @@ def load_tensors(path: Path, *, verify: bool = True) -> tuple[dict[str, torch.Te
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
         raise IntegrityError(
             f"not a whole safetensors file: {error}",

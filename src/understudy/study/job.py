@@ -87,7 +87,11 @@ def make_job(
     method = cls.checked(merged(base, options or {}), where=f"options of {name}")
     _require(model, "--student" if verb == "distil" else "--model", "the network to train, for instance cnn")
     if verb == "distil":
-        _require(teacher, "--teacher", "a trained network: a run folder, hf:NAME, timm:NAME or python:module:factory")
+        _require(
+            teacher,
+            "--teacher",
+            "a trained network: a run folder, hf:NAME, timm:NAME or python:module:factory",
+        )
     if entry.data:
         _require(data, "--data", f"the images that {name} learns from, for instance digits")
     if bank is not None and entry.family != "data_free":

@@ -53,14 +53,26 @@ def _jobs(folder: Path, flags: Mapping[str, Any]) -> list[tuple[str, str, Job]]:
             "cake",
             "2 of 3: a student that sees no digit, and one that sees only noise",
             make_job(
-                "cake", verb="distil", model=STUDENT, teacher=teacher, data="digits", preset="digits", run_options=flags
+                "cake",
+                verb="distil",
+                model=STUDENT,
+                teacher=teacher,
+                data="digits",
+                preset="digits",
+                run_options=flags,
             ),
         ),
         (
             "kd",
             "3 of 3: a student distilled on the real digits",
             make_job(
-                "kd", verb="distil", model=STUDENT, teacher=teacher, data="digits", preset="digits", run_options=flags
+                "kd",
+                verb="distil",
+                model=STUDENT,
+                teacher=teacher,
+                data="digits",
+                preset="digits",
+                run_options=flags,
             ),
         ),
     ]

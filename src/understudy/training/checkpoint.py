@@ -27,9 +27,7 @@ def save_checkpoint(
     save_tensors(path, tensors, {"step": step, "optimiser": plain})
 
 
-def load_checkpoint(
-    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[int, dict[str, Tensor]]:
+def load_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, dict[str, Tensor]]:
     """Restore a state put on file by `save_checkpoint`; return its step and the extra tensors.
 
     Raises:

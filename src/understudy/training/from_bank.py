@@ -106,7 +106,7 @@ def held_out_agreement(student: Classifier, bank: Bank, *, held_out_frac: float,
     """
     _, rows = split_rows(bank, held_out_frac, seed)
     same = torch.zeros((), dtype=torch.int64, device=bank.device)
-    for part in rows.split(_EVALUATION_ROWS):
+    for part in torch.split(rows, _EVALUATION_ROWS):
         batch = bank.rows(part)
         same += (student.net(batch.inputs).argmax(dim=1) == batch.logits.argmax(dim=1)).sum()
     return wilson(int(same), len(rows))

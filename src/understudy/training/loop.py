@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -75,9 +75,7 @@ def fit(
     module.eval()
 
 
-def build_optimiser(
-    recipe: Recipe, parameters: Iterable[nn.Parameter], *, total: int
-) -> torch.optim.Optimizer:
+def build_optimiser(recipe: Recipe, parameters: Iterable[nn.Parameter], *, total: int) -> torch.optim.Optimizer:
     """Return the recipe's optimiser at its first step."""
     rate, momentum = recipe.rate(0, total), recipe.momentum_at(0, total)
     if recipe.optimiser == "sgd":
@@ -101,9 +99,7 @@ class _Session:
     recipe: Recipe
     steps: int
 
-    def go(
-        self, start: int, batch_at: Callable[[int], BatchT], objective: Objective[BatchT], track: Track
-    ) -> None:
+    def go(self, start: int, batch_at: Callable[[int], BatchT], objective: Objective[BatchT], track: Track) -> None:
         from accelerate import Accelerator
 
         device, options = self.run.device, self.run.options

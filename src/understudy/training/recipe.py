@@ -68,7 +68,7 @@ class Recipe(BaseModel):
 
 def _one_cycle(step: int, total: int, warmup_frac: float, start: float, peak: float, end: float) -> float:
     turn = warmup_frac * total - 1
-    if 0 < turn and step <= turn:
+    if turn > 0 and step <= turn:
         return _cosine(start, peak, step / turn)
     return _cosine(peak, end, (step - turn) / (total - 1 - turn))
 

@@ -75,7 +75,11 @@ class KD(Method):
     def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:
         """Return training steps, images seen and parameters."""
         steps = self.fit.steps(rows or 0)
-        return {"training_steps": steps, "images_seen": steps * self.fit.batch_size, "parameters": count_parameters(model)}
+        return {
+            "training_steps": steps,
+            "images_seen": steps * self.fit.batch_size,
+            "parameters": count_parameters(model),
+        }
 
     def run(self, *, teacher: Classifier, student: Classifier, data: ImageSet, run: Run) -> Outcome:
         """Train `student` in place on images, their labels and the teacher's answers to the same crops."""

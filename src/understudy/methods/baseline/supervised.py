@@ -59,7 +59,11 @@ class Supervised(Method):
     def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:
         """Return training steps, images seen and parameters."""
         steps = self.fit.steps(rows or 0)
-        return {"training_steps": steps, "images_seen": steps * self.fit.batch_size, "parameters": count_parameters(model)}
+        return {
+            "training_steps": steps,
+            "images_seen": steps * self.fit.batch_size,
+            "parameters": count_parameters(model),
+        }
 
     def run(self, *, model: Classifier, data: ImageSet, run: Run) -> Outcome:
         """Train `model` in place on labelled images; a run that was stopped goes on."""

@@ -29,13 +29,13 @@ Fidelity: official. The loss terms, the schedule and the student's recipe are th
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -43,9 +43,11 @@ from understudy.bank import Bank, StorageType, rounded
 from understudy.errors import ConfigError
 from understudy.losses import total_variation
 from understudy.methods.method import Access, Fidelity, Method, Outcome, preset
-from understudy.models import Classifier, Frozen, count_parameters, freeze, model_digest
+from understudy.models import Classifier, count_parameters, freeze
 from understudy.runs.run import Run
 from understudy.synthesis import Shape, Shard, descend, fill_bank, step_size_at
+from understudy.synthesis.provenance import about, answers, check_bank, set_metrics
+from understudy.synthesis.start import following_noise, pixel_box, starting_noise
 from understudy.training import Recipe
 from understudy.training.from_bank import fit_on_bank, held_out_agreement
 
@@ -92,7 +94,9 @@ def entropy_term(logits: Float[Tensor, "sets groups members classes"]) -> Float[
     return (p * p.log10()).mean(dim=1)
 
 
-def draw_labels(groups: int, group_size: int, classes: int, generator: torch.Generator) -> Int[Tensor, "groups members"]:
+def draw_labels(
+    groups: int, group_size: int, classes: int, generator: torch.Generator
+) -> Int[Tensor, "groups members"]:
     """Return labels that differ within each group: the first entries of a random permutation a group."""
     order = torch.rand(groups, classes, generator=generator, device=generator.device).argsort(dim=1)
     return order[:, :group_size]
@@ -157,6 +161,8 @@ class CAKE(Method):
     """Mean of the starting noise, in the teacher's normalised coordinates."""
     start_std: PositiveFloat = 1.0
     """Standard deviation of the starting noise, in the same coordinates."""
+    start_smoothing: tuple[NonNegativeInt, ...] = (0,)
+    """Radii in pixels by which starting noise is blurred; set t takes the radius at t modulo their number."""
     sets_at_once: PositiveInt = 4
     """Sets drawn in one batch; a matter of speed and memory alone."""
     storage: StorageType = "float16"
@@ -172,7 +178,9 @@ class CAKE(Method):
     held_out_frac: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Share of the samples kept from the student, on which its agreement is reported."""
     noise_control: bool = True
-    """Whether a second student is trained on pure noise, to show what the synthesis adds."""
+    """Whether a second student is trained on Gaussian noise, to show what the whole method adds."""
+    start_control: bool = False
+    """Whether a third student is trained on the samples as they start, to show what their updates add."""
     fit: Recipe = Recipe(epochs=30, batch_size=256, learning_rate=0.5)
     """How the student is trained."""
 
@@ -184,6 +192,8 @@ class CAKE(Method):
                 f"samples_per_set {self.samples_per_set} is not divisible by group_size {self.group_size}; "
                 f"for instance {near} is"
             )
+        if not self.start_smoothing:
+            raise ValueError("start_smoothing is empty; (0,) smooths nothing")
         if self.min_step_size > self.max_step_size:
             raise ValueError(f"min_step_size {self.min_step_size} lies above max_step_size {self.max_step_size}")
         return self
@@ -259,7 +269,7 @@ class CAKE(Method):
             tv_weight=0.0, step_size=0.01, reduction="mean",
         )  # fmt: skip
 
-    def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:  # noqa: ARG002: takes no data
+    def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:  # noqa: ARG002 - takes no data
         """Return samples, evaluations of the teacher (forward and input gradient), training steps and bytes."""
         samples = self.sets * self.samples_per_set
         kept = round(samples * (1 - self.held_out_frac))
@@ -267,7 +277,7 @@ class CAKE(Method):
         return {
             "samples": samples,
             "teacher_evaluations": samples * self.steps,
-            "training_steps": self.fit.steps(kept) * (1 + self.noise_control),
+            "training_steps": self.fit.steps(kept) * (1 + len(self.controls())),
             "bank_bytes": samples * (width * math.prod(model.input_shape) + 4 * model.classes + 12),
             "parameters": count_parameters(model),
         }
@@ -289,16 +299,16 @@ class CAKE(Method):
         if bank is None:
             bank = self.synthesise(teacher, run, folder=run.folder / "bank", phase="synthesise")
         else:
-            self._check_bank(bank, teacher)
-        control = copy.deepcopy(student)
+            check_bank(bank, teacher, self._settings())
+        untrained = copy.deepcopy(student)
         self._fit(student, bank, run, phase="fit")
         held_out = held_out_agreement(student, bank, held_out_frac=self.held_out_frac, seed=run.seed)
         controls = {}
-        if self.noise_control:
-            folder = run.folder / "control" / "noise_bank"
-            noise = self.without_updates().synthesise(teacher, run, folder=folder, phase="draw_noise")
-            self._fit(control, noise, run, phase="fit_noise_control")
-            controls["noise_control"] = control
+        for name, method in self.controls().items():
+            folder = run.folder / "control" / name / "bank"
+            plain = method.synthesise(teacher, run, folder=folder, phase=f"draw_{name}")
+            controls[name] = copy.deepcopy(untrained)
+            self._fit(controls[name], plain, run, phase=f"fit_{name}")
         facts = {
             "samples": len(bank),
             "teacher_evaluations": len(bank) * self.steps,
@@ -308,48 +318,52 @@ class CAKE(Method):
         return Outcome(student, controls, facts)
 
     def synthesise(self, teacher: Classifier, run: Run, *, folder: Path, phase: str) -> Bank:
-        """Draw all sets from the teacher into a bank, several at once (Algorithm 1, first stage)."""
+        """Draw all sets from the teacher into a bank, several at once (the method's first stage)."""
+        options = run.options
         network = freeze(
             teacher.to(run.device),
-            precision=run.options.precision,
-            channels_last=run.options.channels_last,
-            compiled=run.options.compile,
+            precision=options.precision,
+            channels_last=options.channels_last,
+            compiled=options.compile,
         )
-        exact = network if run.options.precision == "float32" else freeze(teacher)
-        shape = (self.samples_per_set // self.group_size, self.group_size, *teacher.input_shape)
-        box = _pixel_box(teacher, run.device) if self.clamp else None
+        exact = network if options.precision == "float32" else freeze(teacher)
+        groups = self.samples_per_set // self.group_size
+        shape = (self.samples_per_set, *teacher.input_shape)
+        box = pixel_box(teacher, run.device) if self.clamp else None
 
         def draw(shard: int, between: Callable[[int], None]) -> Shard:
             sets = range(self.sets)[shard * self.sets_at_once : (shard + 1) * self.sets_at_once]
             labels = torch.stack(
-                [draw_labels(shape[0], shape[1], teacher.classes, run.stream("cake.labels", t)) for t in sets]
+                [draw_labels(groups, self.group_size, teacher.classes, run.stream("cake.labels", t)) for t in sets]
             )
+            start = starting_noise(sets, shape, self.start_smoothing, run) * self.start_std + self.start_mean
             sizes = [self.step_size_of(t) for t in sets]
+            noise = [self.noise_size_of(t) for t in sets]
             descent = descend(
-                self._start(sets, shape, run),
+                start.clamp_(*box) if box else start,
                 self.energy(network.forward_normalised, labels),
                 step_size=torch.tensor(sizes),
                 steps=self.steps,
                 optimiser=self.sample_optimiser,
-                noise=self._noise(sets, shape, run) if self.langevin else None,
+                noise=following_noise(sets, shape, noise, run) if self.langevin else None,
                 box=box,
                 between=between,
             )
-            stored = rounded(descent.x, self.storage)
-            logits = torch.cat([_answer(exact, part) for part in stored.split(self.samples_per_set)])
-            answers = {
+            targets = labels.flatten()
+            logits = answers(exact, rounded(descent.x, self.storage), batch=self.samples_per_set)
+            columns = {
                 "logits": logits,
-                "targets": labels.flatten(),
+                "targets": targets,
                 "step_size": torch.tensor(sizes).repeat_interleave(self.samples_per_set),
             }
-            return Shard(descent.x, answers, _metrics(sets, sizes, descent.terms, logits, labels))
+            return Shard(descent.x, columns, set_metrics(sets, sizes, descent.terms, logits, targets))
 
         return fill_bank(
             folder,
             shards=-(-self.sets // self.sets_at_once),
             draw=draw,
             storage=self.storage,
-            about=self._about(teacher),
+            about=about(teacher, self._settings()),
             run=run,
             phase=phase,
         )
@@ -386,30 +400,17 @@ class CAKE(Method):
 
     def step_size_of(self, index: int) -> float:
         """Return the step size of a set."""
-        return step_size_at(
-            index, self.sets, start=self.step_size, decades=self.decades, shape=self.step_size_schedule
-        )
+        return step_size_at(index, self.sets, start=self.step_size, decades=self.decades, shape=self.step_size_schedule)
 
-    def without_updates(self) -> Self:
-        """Return the same method with no update at all: the noise control draws what synthesis starts from."""
-        return self.model_copy(update={"steps": 0})
-
-    def _start(self, sets: range, shape: tuple[int, ...], run: Run) -> Tensor:
-        noise = [torch.randn(shape, generator=run.stream("cake.start", t), device=run.device) for t in sets]
-        return as_network_input(torch.stack(noise).flatten(0, 2) * self.start_std + self.start_mean)
-
-    def _noise(self, sets: range, shape: tuple[int, ...], run: Run) -> Callable[[int], Tensor]:
-        streams = [run.stream("cake.langevin", t) for t in sets]
-        sizes = [self.noise_size_of(t) for t in sets]
-
-        def noise(step: int) -> Tensor:  # noqa: ARG001: each stream advances by itself
-            drawn = [
-                torch.randn(shape, generator=each, device=run.device) * size
-                for each, size in zip(streams, sizes, strict=True)
-            ]
-            return torch.stack(drawn).flatten(0, 2)
-
-        return noise
+    def controls(self) -> dict[str, Self]:
+        """Return, by name, the same method without any update: on Gaussian noise, and on its own start."""
+        gaussian = {"start_mean": 0.0, "start_std": 1.0, "start_smoothing": (0,), "clamp": False}
+        found = {}
+        if self.noise_control:
+            found["noise_control"] = self.model_copy(update={"steps": 0, **gaussian})
+        if self.start_control:
+            found["start_control"] = self.model_copy(update={"steps": 0})
+        return found
 
     def noise_size_of(self, index: int) -> float:
         """Return the standard deviation of a set's Langevin noise: √(2 ε), times `noise_scale`."""
@@ -430,18 +431,13 @@ class CAKE(Method):
             phase=phase,
         )
 
-    def _about(self, teacher: Classifier) -> dict[str, Any]:
-        return {
-            "shape": list(teacher.input_shape),
-            "classes": teacher.classes,
-            "coordinates": "the teacher's normalised coordinates",
-            "mean": [round(value, 6) for value in teacher.normalise.mean.flatten().tolist()],
-            "std": [round(value, 6) for value in teacher.normalise.std.flatten().tolist()],
-            "teacher_sha256": model_digest(teacher),
-            "synthesis": self.model_dump(exclude=_NOT_SYNTHESIS),
-        }
+    def _settings(self) -> dict[str, Any]:
+        """Return the fields that bear on what is drawn, so that one bank can serve several students."""
+        return self.model_dump(mode="json", exclude=_STUDENT_FIELDS)
 
     def _check(self, teacher: Classifier) -> None:
+        if any(self.start_smoothing) and len(teacher.input_shape) != 3:
+            raise ConfigError("start_smoothing needs images", where="--start-smoothing", fix="leave it out for vectors")
         if self.group_size > teacher.classes:
             raise ConfigError(
                 f"group_size {self.group_size} exceeds the teacher's {teacher.classes} classes",
@@ -450,55 +446,8 @@ class CAKE(Method):
                 fix=f"use --group-size {teacher.classes} or less",
             )
 
-    def _check_bank(self, bank: Bank, teacher: Classifier) -> None:
-        now = self._about(teacher)
-        if bank.manifest.get("teacher_sha256") != now["teacher_sha256"]:
-            raise ConfigError("the bank was drawn from another teacher", where=bank.folder, fix="leave out --bank")
-        there, ours = bank.manifest["synthesis"], now["synthesis"]
-        changed = [f"{name} (there {there.get(name)!r}, now {ours[name]!r})" for name in ours if there.get(name) != ours[name]]
-        if changed:
-            raise ConfigError(
-                "the bank was drawn with other settings: " + "; ".join(changed[:5]),
-                where=bank.folder,
-                fix="give the settings of the bank, or leave out --bank to draw a new one",
-            )
 
-
-# Fields that do not bear on what is drawn, so that one bank can serve several students.
-_NOT_SYNTHESIS = {
-    "sets_at_once", "min_step_size", "max_step_size", "soft_labels", "temperature", "held_out_frac", "noise_control", "fit",
+_STUDENT_FIELDS = {
+    "sets_at_once", "min_step_size", "max_step_size", "soft_labels", "temperature", "held_out_frac",
+    "noise_control", "start_control", "fit",
 }  # fmt: skip
-
-
-def as_network_input(x: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
-    """Return images in channels-last memory, and anything else as it is."""
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
-
-
-@torch.inference_mode()
-def _answer(network: Frozen, x: Tensor) -> Tensor:
-    return network.forward_normalised(as_network_input(x)).float().clone()
-
-
-def _pixel_box(teacher: Classifier, device: torch.device) -> tuple[Tensor, Tensor]:
-    mean, std = (value.to(device).reshape(1, -1, 1, 1) for value in (teacher.normalise.mean, teacher.normalise.std))
-    if len(teacher.input_shape) == 1:
-        mean, std = mean.flatten(1), std.flatten(1)
-    return -mean / std, (1 - mean) / std
-
-
-def _metrics(
-    sets: range, sizes: list[float], terms: Mapping[str, Tensor], logits: Tensor, labels: Tensor
-) -> list[dict[str, float]]:
-    """Return each set's last energy and how its samples look to the teacher; one read of the device for all."""
-    probs = logits.softmax(dim=1).view(len(sets), -1, logits.shape[1])
-    columns = {name: value for name, value in terms.items()}
-    if terms:
-        columns["loss"] = torch.stack(list(terms.values())).sum(dim=0)
-    columns["target_accuracy"] = (probs.argmax(dim=2) == labels.flatten(1)).float().mean(dim=1)
-    columns["confidence"] = probs.amax(dim=2).mean(dim=1)
-    table = torch.stack([column.float() for column in columns.values()], dim=1).tolist()
-    return [
-        {"set": t, "step_size": size, **dict(zip(columns, row, strict=True))}
-        for t, size, row in zip(sets, sizes, table, strict=True)
-    ]

@@ -41,15 +41,11 @@ class MobileNetV2(Architecture):
             outputs = _scaled(stage_channels, self.width)
             layers = nn.Sequential()
             for block in range(count):
-                layers.append(
-                    _inverted_residual(inputs, outputs, expansion, first_stride if block == 0 else 1)
-                )
+                layers.append(_inverted_residual(inputs, outputs, expansion, first_stride if block == 0 else 1))
                 inputs = outputs
             stages.append(layers)
         last = _scaled(1280, max(1.0, self.width))  # the last layer is never narrowed (section 5)
-        return named(
-            stem=stem, stages=stages, last=_conv_bn_relu6(inputs, last, 1), head=global_head(last, classes)
-        )
+        return named(stem=stem, stages=stages, last=_conv_bn_relu6(inputs, last, 1), head=global_head(last, classes))
 
 
 def _inverted_residual(inputs: int, outputs: int, expansion: int, stride: int) -> nn.Module:
@@ -63,9 +59,7 @@ def _inverted_residual(inputs: int, outputs: int, expansion: int, stride: int) -
     return Residual(body) if stride == 1 and inputs == outputs else body
 
 
-def _conv_bn_relu6(
-    inputs: int, outputs: int, size_px: int, *, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
+def _conv_bn_relu6(inputs: int, outputs: int, size_px: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(*conv_bn(inputs, outputs, size_px, stride=stride, groups=groups), nn.ReLU6())
 
 

@@ -74,9 +74,7 @@ def _resnet(channels: int, classes: int, width: int, blocks: Sequence[int]) -> n
 
 
 def _basic_block(inputs: int, outputs: int, stride: int) -> nn.Module:
-    body = nn.Sequential(
-        *conv_bn(inputs, outputs, 3, stride=stride), nn.ReLU(), *conv_bn(outputs, outputs, 3)
-    )
+    body = nn.Sequential(*conv_bn(inputs, outputs, 3, stride=stride), nn.ReLU(), *conv_bn(outputs, outputs, 3))
     same = stride == 1 and inputs == outputs
     shortcut = None if same else nn.Sequential(*conv_bn(inputs, outputs, 1, stride=stride))
     return named(sum=Residual(body, shortcut), relu=nn.ReLU())

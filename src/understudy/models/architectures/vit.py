@@ -105,9 +105,7 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
         """Return each token's mixture of all tokens' values."""
-        split = self.query_key_value(tokens).unflatten(
-            -1, (3, self.heads, -1)
-        )  # (batch, tokens, 3, heads, d)
+        split = self.query_key_value(tokens).unflatten(-1, (3, self.heads, -1))  # (batch, tokens, 3, heads, d)
         query, key, value = split.permute(2, 0, 3, 1, 4)  # each (batch, heads, tokens, d)
         mixed = F.scaled_dot_product_attention(query, key, value)
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))

@@ -1,0 +1,31 @@
+# Idle OpenMP threads that spin slow a busy machine down severalfold; this must be set before Python starts.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test format install clean
+
+quickstart: install  ## make .venv, install, and distil a classifier of digits without its data
+	$(BIN)/understudy quickstart
+
+test: install  ## make .venv, install, and run everything that CI runs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: install  ## format, and fix what the linter can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: .venv/installed
+
+# The stamp keeps a second call from installing again; a changed requirement makes a new one.
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
