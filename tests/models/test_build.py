@@ -80,6 +80,8 @@ def test_a_fresh_model_knows_its_facts() -> None:
         ({"classes": 1}, ConfigError, "a classifier of 1 classes"),
         ({"mean": [0.5] * 3, "std": [0.5] * 3}, ShapeError, "3 values for 1 channels"),
         ({"mean": [0.5] * 3}, ShapeError, "mean has 3 values and std has 1"),
+        ({"input_shape": (1, 2**31, 2**31), "spec": "mlp"}, ConfigError, "smaller network or smaller inputs"),
+        ({"input_shape": (2**31,) * 3, "spec": "mlp"}, ConfigError, "mean and std|smaller network"),
         ({"std": [0.0]}, ConfigError, "every std above 0"),
         ({"std": [math.inf]}, ConfigError, "finite values"),
         ({"mean": [math.nan]}, ConfigError, "finite values"),
@@ -87,4 +89,4 @@ def test_a_fresh_model_knows_its_facts() -> None:
 )
 def test_facts_that_do_not_fit_are_refused(changes: dict, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        build_model("cnn", **{**FACTS, **changes}, seed=0)
+        build_model(**{"spec": "cnn", **FACTS, **changes}, seed=0)

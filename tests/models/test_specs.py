@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.errors import ConfigError
@@ -44,11 +44,13 @@ EVERY = st.one_of(
 )
 
 
+@settings(deadline=None)  # the test machines are slow at times
 @given(EVERY)
 def test_the_canonical_spec_gives_the_architecture_back(architecture: Architecture) -> None:
     assert parse_spec(format_spec(architecture)) == architecture
 
 
+@settings(deadline=None)  # the test machines are slow at times
 @given(EVERY)
 def test_options_may_come_in_any_order_and_with_their_defaults(architecture: Architecture) -> None:
     pairs = [f"{key}={'-'.join(map(str, value)) if isinstance(value, tuple) else value}" for key, value in architecture]
@@ -110,6 +112,7 @@ def test_what_cannot_be_used_is_refused_in_plain_words(spec: str, message: str) 
     assert message in str(caught.value)
 
 
+@settings(deadline=None)  # the test machines are slow at times
 @given(st.text(max_size=40) | st.builds("{}:{}".format, st.sampled_from(sorted(ARCHITECTURES)), st.text()))
 def test_any_text_is_a_spec_or_a_config_error(text: str) -> None:
     try:

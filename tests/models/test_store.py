@@ -242,6 +242,8 @@ def test_tensors_that_do_not_fit_are_refused(folder: Path, state: dict, message:
         ({"spec": 3}, "field 'spec'"),
         ({"spec": "cnm"}, "no architecture is called 'cnm'"),
         ({"spec": "cnn:widths=4-8"}, "the weights do not fit"),
+        ({"spec": "python:os:abort"}, "'abort' is no factory"),
+        ({"spec": "mlp", "input_shape": [2**31] * 3}, "smaller network or smaller inputs"),
         ({"input_shape": "1x8x8"}, "field 'input_shape'"),
         ({"input_shape": [1, -8, 8]}, "field 'input_shape.1'"),
         ({"input_shape": [1, 8]}, "is no input shape"),

@@ -1,13 +1,14 @@
 """Build a classifier from a spec: equal specs and seeds give equal weights; no global state is touched."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from understudy.errors import UnderstudyError
+from understudy.errors import ConfigError
 from understudy.models.classifier import Classifier, check_signature
 from understudy.models.specs import format_spec, parse_spec
 
@@ -36,7 +37,8 @@ def build_model(
         ShapeError: the architecture cannot take such inputs, or mean and std do not fit the channels.
     """
     model = empty_model(spec, input_shape=input_shape, classes=classes, mean=mean, std=std)
-    model.net.to_empty(device="cpu")
+    with _size_errors(model.spec):
+        model.net.to_empty(device="cpu")
     initialise(model.net, torch.Generator().manual_seed(seed))
     return model
 
@@ -52,11 +54,8 @@ def empty_model(
     architecture = parse_spec(spec)
     canonical = format_spec(architecture)
     shape = check_signature(input_shape, classes)
-    try:
-        with torch.device("meta"):
-            net = architecture.build(shape, classes).to(torch.float32)
-    except RuntimeError as error:
-        raise UnderstudyError(f"{canonical!r} cannot be built: {error}") from error
+    with _size_errors(canonical), torch.device("meta"):
+        net = architecture.build(shape, classes).to(torch.float32)
     return Classifier(net, spec=canonical, input_shape=shape, classes=classes, mean=mean, std=std)
 
 
@@ -78,6 +77,18 @@ def initialise(net: nn.Module, generator: torch.Generator) -> None:
             module.reset_parameters()
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+@contextmanager
+def _size_errors(spec: str) -> Iterator[None]:
+    """Turn torch's errors about sizes, of which it has several kinds, into a `ConfigError`."""
+    try:
+        yield
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(
+            f"{spec!r} cannot be built for such inputs: {str(error).splitlines()[0]}",
+            fix="take a smaller network or smaller inputs",
+        ) from error
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 _PLAIN_SECONDS = 10.0
 
 
+@runtime_checkable
 class ProgressSink(Protocol):
     """Shows how far a phase is; a run is given one, and library code never prints."""
 
@@ -20,6 +21,7 @@ class ProgressSink(Protocol):
         ...
 
 
+@runtime_checkable
 class Track(Protocol):
     """One phase on show."""
 

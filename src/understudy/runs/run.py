@@ -110,7 +110,7 @@ class Run:
         elif self.rank == 0:
             with storage_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                strangers = sorted(entry.name for entry in self.folder.iterdir() if not entry.name.startswith("."))
+                strangers = sorted(entry.name for entry in self.folder.iterdir() if not _may_lie_there(entry.name))
             if strangers:
                 raise ConfigError(
                     "the folder holds other files and no run",
@@ -137,6 +137,11 @@ class Run:
                 where=self.folder,
                 fix="run the same command to resume it, choose another folder with --run, or start over with --fresh",
             )
+
+
+def _may_lie_there(name: str) -> bool:
+    """Return whether a file may lie in a folder that is to become a run: hidden, or from a start cut short."""
+    return name.startswith(".") or name == "environment.json"
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

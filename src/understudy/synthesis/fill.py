@@ -73,13 +73,15 @@ def fill_bank(
                 done += 1
                 track.update(done)
         run.wait()
-        run.events.rewind(phase, 0)
         if run.rank == 0:
+            _log_sets(writer, shards, run, phase)  # before the manifest: killed in between, a run logs them anew
             writer.finish(shards)
         run.wait()
-        bank = Bank(folder, device=run.device)
-        for entry in bank.manifest["shards"]:
-            for metrics in entry["record"]["sets"]:
-                run.events.append(phase, int(metrics["set"]), {k: v for k, v in metrics.items() if k != "set"})
-        return bank
     return Bank(folder, device=run.device)
+
+
+def _log_sets(writer: BankWriter, shards: int, run: Run, phase: str) -> None:
+    run.events.rewind(phase, 0)
+    for shard in range(shards):
+        for metrics in writer.record(shard)["sets"]:
+            run.events.append(phase, int(metrics["set"]), {k: v for k, v in metrics.items() if k != "set"})

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,14 @@ from understudy.runs.progress import Track
 from understudy.runs.run import Run
 from understudy.runs.seeds import derive_seed
 from understudy.training.checkpoint import load_checkpoint, save_checkpoint
+from understudy.training.global_norm import global_batch_norms
 from understudy.training.meter import Meter
 from understudy.training.recipe import Recipe
 
 BatchT = TypeVar("BatchT", contravariant=True)
 
 
+@runtime_checkable
 class Objective(Protocol[BatchT]):
     """What a network is trained for."""
 
@@ -67,7 +70,7 @@ def fit(
     if path.exists():
         start, kept = load_checkpoint(path, module, optimiser)
         meter.restore(kept)
-    run.events.rewind(phase, start)
+    run.events.rewind(phase, start + 1)  # the entry of step `start` was logged before its checkpoint
     if start < steps:
         with run.phase(phase, total=steps, done=start, unit="steps") as track:
             session = _Session(module, optimiser, meter, run, phase, path, recipe, steps)
@@ -102,18 +105,19 @@ class _Session:
     def go(self, start: int, batch_at: Callable[[int], BatchT], objective: Objective[BatchT], track: Track) -> None:
         from accelerate import Accelerator
 
-        device, options = self.run.device, self.run.options
+        run, device = self.run, self.run.device
         accelerator = Accelerator(mixed_precision="no", cpu=device.type == "cpu")
         model = accelerator.prepare(self.module)
-        if options.compile:
+        if run.options.compile:
             model = torch.compile(model)
         model.train()
-        autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=run.options.precision == "bf16")
+        several = global_batch_norms(self.module) if run.world > 1 else nullcontext()
         saved = time.monotonic()
         # Dropout draws from the global generator only; seeded a step, it too is a function of (seed, step).
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with several, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for step in range(start, self.steps):
-                torch.manual_seed(derive_seed(self.run.seed, self.phase, rank=self.run.rank, step=step))
+                torch.manual_seed(derive_seed(run.seed, self.phase, rank=run.rank, step=step))
                 self._set_rates(step)
                 with autocast:
                     scalars = objective(model, batch_at(step))
@@ -121,15 +125,20 @@ class _Session:
                 self.optimiser.step()
                 self.optimiser.zero_grad(set_to_none=True)
                 self.meter.add(scalars)
-                done = step + 1
-                if done % options.log_every == 0 or done == self.steps:
-                    self._log(done, track)
-                stop = asked_to_stop()
-                if stop or done == self.steps or time.monotonic() - saved > options.checkpoint_seconds:
-                    self._save(done)
-                    saved = time.monotonic()
-                if stop:
-                    self.run.check_interrupt()
+                saved = self._put_on_file(step + 1, saved, track)
+
+    def _put_on_file(self, done: int, saved: float, track: Track) -> float:
+        """Log and save where it is time to, and stop where the user asked to; return when it was last saved."""
+        options = self.run.options
+        if done % options.log_every == 0 or done == self.steps:
+            self._log(done, track)
+        stop = asked_to_stop()
+        if stop or done == self.steps or time.monotonic() - saved > options.checkpoint_seconds:
+            self._save(done)
+            saved = time.monotonic()
+        if stop:
+            self.run.check_interrupt()
+        return saved
 
     def _set_rates(self, step: int) -> None:
         rate, momentum = self.recipe.rate(step, self.steps), self.recipe.momentum_at(step, self.steps)

@@ -2,8 +2,9 @@
 
 Samples start as Gaussian noise in the teacher's normalised coordinates. Groups of samples with pairwise
 different labels are pulled towards their labels by cross-entropy and towards one another in logit space, so that
-they settle on the two sides of a decision boundary. The step size falls over the sets by orders of magnitude: early sets are
-strongly shaped, late ones are nearly noise. The student is then fitted to the teacher's answers on all of them.
+they settle on the two sides of a decision boundary. The step size falls over the sets by orders of magnitude:
+early sets are strongly shaped, late ones are nearly noise. The student is then fitted to the teacher's answers on
+all of them.
 
 Braun, Mundt, Kersting: Deep Classifier Mimicry without Data Access. AISTATS 2024, arXiv 2306.02090.
 Authors' code: https://github.com/ml-research/CAKE

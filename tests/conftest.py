@@ -1,0 +1,41 @@
+"""What every test shares: one thread, and small runs in folders of their own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from understudy.runs.options import RunOptions
+from understudy.runs.progress import ProgressSink
+from understudy.runs.run import Run
+
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Tiny tensors are faster without a team of threads, and test machines have few cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Return a function that opens a run on the CPU, in a folder of the test's own."""
+
+    def make_run(
+        name: str = "run", *, config: dict[str, object] | None = None, progress: ProgressSink | None = None, **options: object
+    ) -> Run:
+        resolved = RunOptions.model_validate({"device": "cpu", **options})
+        return Run(tmp_path / name, {"name": name} if config is None else config, resolved, progress=progress)
+
+    return make_run
+
+
+@pytest.fixture
+def run(make_run: MakeRun) -> Run:
+    """A run with default options and seed 0."""
+    return make_run()
