@@ -27,7 +27,11 @@ def make_run(tmp_path: Path) -> MakeRun:
     """Return a function that opens a run on the CPU, in a folder of the test's own."""
 
     def make_run(
-        name: str = "run", *, config: dict[str, object] | None = None, progress: ProgressSink | None = None, **options: object
+        name: str = "run",
+        *,
+        config: dict[str, object] | None = None,
+        progress: ProgressSink | None = None,
+        **options: object,
     ) -> Run:
         resolved = RunOptions.model_validate({"device": "cpu", **options})
         return Run(tmp_path / name, {"name": name} if config is None else config, resolved, progress=progress)

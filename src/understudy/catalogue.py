@@ -94,7 +94,8 @@ def entry(name: str, *, verb: str | None = None) -> Entry:
             f"{name} is no method of `understudy {verb}`", fix=f"use `understudy {rows[name].verb} {name}`"
         )
     if name not in rows:
-        raise ConfigError(f"there is no method {name!r}", fix=nearest(name, fitting) + " See `understudy methods`.")
+        expected = "a name that `understudy methods` lists"
+        raise ConfigError(f"there is no method {name!r}", expected=expected, fix=nearest(name, rows))
     return rows[name]
 
 

@@ -32,9 +32,7 @@ def test_golden_numbers_of_the_specification() -> None:
     assert float(total_variation(pair).mean()) == pytest.approx(3.125, abs=1e-12)
 
 
-@given(
-    st.integers(1, 3), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(0, 10_000)
-)
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
 def test_equals_a_slow_loop(samples: int, channels: int, height: int, width: int, seed: int) -> None:
     x = torch.randn(samples, channels, height, width, generator=torch.Generator().manual_seed(seed))

@@ -232,7 +232,7 @@ class TestTimm:
             resolve_model("timm:resnet19")
 
 
-@pytest.mark.parametrize(("spec", "package", "extra"), [("hf:x", "transformers", "text"), ("timm:x", "timm", "vision")])
+@pytest.mark.parametrize(("spec", "package", "extra"), [("hf:x", "transformers", "hf"), ("timm:x", "timm", "vision")])
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, spec: str, package: str, extra: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(DependencyError, match=rf"{package} cannot be imported[\s\S]*understudy\[{extra}\]"):

@@ -36,6 +36,11 @@ class BankWriter:
         """Return whether a shard is on disk."""
         return self.path(shard).exists()
 
+    def record(self, shard: int) -> dict[str, Any]:
+        """Return the facts that a shard on disk was written with."""
+        record: dict[str, Any] = load_tensors(self.path(shard), verify=False)[1]["record"]
+        return record
+
     def write(self, shard: int, inputs: Tensor, *, answers: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Store one shard.
 
@@ -60,11 +65,15 @@ class BankWriter:
         save_tensors(self.path(shard), tensors, {"record": dict(record)})
 
     def finish(self, shards: int) -> None:
-        """Write the manifest over shards 0 to `shards` - 1; from then on the bank is whole."""
+        """Write the manifest over shards 0 to `shards` - 1; from then on the bank is whole.
+
+        Raises:
+            IntegrityError: a shard is missing, or is no longer what was written.
+        """
         entries = []
         for shard in range(shards):
             path = self.path(shard)
-            tensors, meta = load_tensors(path, verify=False)
+            tensors, meta = load_tensors(path)  # a shard that has changed since it was written is not made official
             entries.append(
                 {
                     "file": path.name,

@@ -3,24 +3,67 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
+from rich.text import Text
 
 from understudy import catalogue
+from understudy.cli.misuse import explained
 from understudy.errors import UnderstudyError
 
+
+@dataclass(frozen=True)
+class Verb:
+    """What the help says of a verb."""
+
+    summary: str
+    examples: tuple[str, ...] = ()
+
+
 VERBS = {
-    "quickstart": "Distil a classifier of digits without its data, beside two controls: a first look, without any download.",
-    "train": "Train a classifier on labelled images, for instance a teacher.",
-    "distil": "Train a student from a teacher.",
-    "evaluate": "Measure a model on a data set, and against its teacher.",
-    "report": "Write the page of a run, or of several side by side.",
-    "methods": "List the methods: family, paper, and what each needs.",
-    "doctor": "Say what is installed, which device there is, and what is missing.",
+    "quickstart": Verb(
+        "Distil a classifier of digits without its data, beside two controls: a first look, no download.",
+        ("understudy quickstart", "understudy quickstart --seed 1 --run runs/quickstart-1"),
+    ),
+    "train": Verb(
+        "Train a classifier on labelled images, for instance a teacher.",
+        (
+            "understudy train --data digits --model cnn --preset digits --run runs/teacher",
+            "understudy train --data path/to/images --model resnet18:width=32 --epochs 30",
+        ),
+    ),
+    "distil": Verb(
+        "Train a student from a teacher.",
+        (
+            "understudy distil cake --teacher runs/teacher --student mlp --data digits",
+            "understudy distil kd --config runs/first/config.toml --seed 1",
+        ),
+    ),
+    "evaluate": Verb(
+        "Measure a model on a data set, and against its teacher.",
+        (
+            "understudy evaluate runs/student --data digits --teacher runs/teacher",
+            "understudy evaluate hf:NAME --data path/to/images --json",
+        ),
+    ),
+    "report": Verb(
+        "Write the page of a run, or of several side by side.",
+        ("understudy report runs/student", "understudy report runs/seed0 runs/seed1 --out seeds.html"),
+    ),
+    "methods": Verb(
+        "List the methods: family, paper, and what each needs.",
+        ("understudy methods", "understudy methods --access logits --json"),
+    ),
+    "doctor": Verb(
+        "Say what is installed, which device there is, and what is missing.",
+        ("understudy doctor", "understudy doctor --json"),
+    ),
 }
-_OWN_COMMANDS = ("train", "distil")
+_METHOD_VERBS = ("train", "distil")
+_ERROR = ("error: ", "bold red")
 
 
 def build_app() -> App:
@@ -28,22 +71,37 @@ def build_app() -> App:
     app = App(
         name="understudy",
         help="Train a stand-in for a neural network, and learn how good the stand-in is.",
+        help_epilogue="First look: `understudy quickstart`. Ctrl-C is safe: the same command again goes on.",
+        help_format="plaintext",
         version=version("understudy"),
         help_on_error=False,
+        suppress_keyboard_interrupt=False,  # `run` says how to go on
     )
-    for verb, summary in VERBS.items():
-        if verb in _OWN_COMMANDS:
-            app.command(_methods_app(verb, summary))
+    for name, verb in VERBS.items():
+        if name in _METHOD_VERBS:
+            app.command(_methods_app(name, verb))
         else:
-            app.command(f"understudy.cli.{verb}:{verb}", name=verb, help=summary)
+            app.command(
+                f"understudy.cli.{name}:{name}",
+                name=name,
+                help=verb.summary,
+                help_epilogue=examples(verb.examples),
+                help_format="plaintext",
+            )
     return app
 
 
-def _methods_app(verb: str, summary: str) -> App:
-    app = App(name=verb, help=f"{summary} Each method has its own options: `understudy {verb} METHOD --help`.")
-    for name, entry in catalogue.entries().items():
-        if entry.verb == verb:
-            app.command(f"understudy.cli.method_command:{verb}_{name}", name=name, help=entry.summary)
+def examples(lines: Sequence[str]) -> str:
+    """Return worked examples as the end of a help page."""
+    return "\n".join(["Examples:", *(f"  {line}" for line in lines)])
+
+
+def _methods_app(name: str, verb: Verb) -> App:
+    about = f"{verb.summary} Each method has its own options: `understudy {name} METHOD --help`."
+    app = App(name=name, help=about, help_epilogue=examples(verb.examples), help_format="plaintext")
+    for method, entry in catalogue.entries().items():
+        if entry.verb == name:
+            app.command(f"understudy.cli.method_command:{name}_{method}", name=method, help=entry.summary)
     return app
 
 
@@ -60,13 +118,13 @@ def run(tokens: Sequence[str]) -> int:
     try:
         build_app()(_with_method(tokens), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        errors.print(f"[bold red]error:[/] {_escape(str(error))}")
+        errors.print(Text.assemble(_ERROR, explained(error)))
         return 2
     except UnderstudyError as error:
-        errors.print(f"[bold red]error:[/] {_escape(str(error))}")
+        errors.print(Text.assemble(_ERROR, str(error)))
         return 2
     except KeyboardInterrupt as stop:
-        errors.print(f"stopped. {_escape(str(stop))}".rstrip())
+        errors.print(f"stopped. {stop}".rstrip(), markup=False)
         return 130
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,18 +133,22 @@ def run(tokens: Sequence[str]) -> int:
 
 
 def _with_method(tokens: Sequence[str]) -> list[str]:
-    """Turn `train ... --method NAME` into `train NAME ...`; plain `train` means supervised training."""
+    """Turn `train ... --method NAME` into `train NAME ...`; plain `train` means supervised training.
+
+    Raises:
+        ConfigError: the method is unknown, or belongs to another verb.
+    """
     words = list(tokens)
-    if words[:1] != ["train"]:
+    verb = words[0] if words else ""
+    if verb not in _METHOD_VERBS:
         return words
-    names = [name for name, entry in catalogue.entries().items() if entry.verb == "train"]
-    if "--method" in words:
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--method=") else [word])]
+    named = len(words) > 1 and not words[1].startswith("-")
+    if "--method" in words and not named:
         at = words.index("--method")
-        name = (words[at + 1 : at + 2] or [""])[0]
-        catalogue.entry(name, verb="train")
-        return ["train", name, *words[1:at], *words[at + 2 :]]
-    return words if words[1:2] and words[1] in names else ["train", "supervised", *words[1:]]
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+        words = [verb, (words[at + 1 : at + 2] or [""])[0], *words[1:at], *words[at + 2 :]]
+        named = True
+    if named:
+        catalogue.entry(words[1], verb=verb)
+        return words
+    return ["train", "supervised", *words[1:]] if verb == "train" else words

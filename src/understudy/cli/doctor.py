@@ -15,7 +15,7 @@ from understudy.cli.printing import print_json
 _EXTRAS = {"hf": ("transformers", "hf:NAME models"), "vision": ("timm", "timm:NAME models")}
 
 
-def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+def doctor(*, json: Annotated[bool, Parameter(negative=(), show_default=False)] = False) -> None:
     """Say what is installed, which device there is, and what is missing.
 
     Args:

@@ -7,16 +7,12 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from understudy.cli.printing import print_json, scores_table
-from understudy.data import load_images
-from understudy.evaluation import evaluate as measure
-from understudy.models import resolve_model
-from understudy.runs.files import write_json
-from understudy.runs.options import RunOptions
-from understudy.study.measure import describe
+from understudy.errors import ConfigError
 
 
 def evaluate(
     model: str,
+    /,
     *,
     data: str,
     teacher: str | None = None,
@@ -24,12 +20,9 @@ def evaluate(
     batch_size: int = 512,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     out: Path | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
     """Measure a model on a data set, and against its teacher.
-
-    Examples: `understudy evaluate runs/student --data digits --teacher runs/teacher`
-    and `understudy evaluate hf:NAME --data path/to/images --json`.
 
     Args:
         model: A run or model folder, hf:NAME, timm:NAME or python:module:factory.
@@ -41,6 +34,16 @@ def evaluate(
         out: Also write the scores to this JSON file.
         json: Print one JSON object and nothing else.
     """
+    # Imported here, as in every verb: the help must not wait for torch.
+    from understudy.data import load_images
+    from understudy.evaluation import evaluate as measure
+    from understudy.models import resolve_model
+    from understudy.runs.files import write_json
+    from understudy.runs.options import RunOptions
+    from understudy.study.measure import describe
+
+    if batch_size < 1:
+        raise ConfigError(f"batch size {batch_size}", where="--batch-size", expected="at least 1")
     place = RunOptions(device=device).torch_device()
     images = load_images(data, split).to(place)
     network = resolve_model(model).to(place)
@@ -60,7 +63,7 @@ def evaluate(
     if json:
         print_json(result)
     else:
-        console = Console(highlight=False)
+        console = Console(highlight=False, soft_wrap=True)
         console.print(scores_table(scores, models))
         row = scores["model"]
         console.print(f"NLL {row['nll']:.4f}, ECE {row['ece']:.4f}, {models['model']['images_per_s']:,.0f} images/s")

@@ -81,7 +81,7 @@ def _parameter(name: str, info: FieldInfo, default: Any, *, group: Group) -> ins
     facts = [text for text in (_bounds(info), _shown(default)) if text]
     text = (info.description or "") + (f" ({'; '.join(facts)})" if facts else "")
     settings: dict[str, Any] = {} if kind is bool else {"negative": ()}
-    return option(name, kind, text, group=group, consume_multiple=listed, **settings)
+    return option(name, kind, text, group=group, consume_multiple=1 if listed else None, **settings)
 
 
 def _bounds(info: FieldInfo) -> str:

@@ -2,38 +2,31 @@
 
 import inspect
 import os
-import sys
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from cyclopts import App, Group
 
 from understudy import catalogue
+from understudy.cli.app import VERBS, examples
+from understudy.cli.config_file import TEXT_KEYS, read_config
 from understudy.cli.flags import Flag, collect, command, flags_of, option
-from understudy.cli.printing import print_json, print_plan, print_result
-from understudy.errors import ConfigError, nearest
+from understudy.cli.printing import how_to_go_on, print_json, print_plan, print_result
 from understudy.runs.interrupts import Interrupted, graceful_interrupts
 from understudy.runs.options import RunOptions
-from understudy.runs.progress import Silent, for_stream
+from understudy.runs.progress import for_stream
 from understudy.study.job import Job, execute, fresh_folder, make_job, merged
 from understudy.study.plan import plan
 
-_FILE_KEYS = (
-    "method",
-    "preset",
-    "model",
-    "student",
-    "teacher",
-    "data",
-    "bank",
-    "options",
-    "run",
-    "teacher_sha256",
-)
-
-
+_EXAMPLES = {
+    "train": VERBS["train"].examples,
+    "distil": (
+        "understudy distil METHOD --teacher runs/teacher --student mlp --data digits",
+        "understudy distil METHOD --config runs/first/config.toml --seed 1",
+    ),
+}
 _WHAT = Group("What and where", sort_key=1)
 _OPTIONS = Group("Method", sort_key=2)
 _RUN = Group("Run", sort_key=3)
@@ -52,8 +45,7 @@ def method_command(verb: str, name: str) -> App:
     entry, cls = catalogue.entry(name, verb=verb), catalogue.load(name, verb=verb)
     own = flags_of(cls, group=_OPTIONS)
     shared = flags_of(RunOptions, group=_RUN)
-    presets = ", ".join(cls.presets()) or "none"
-    app = App(name=name, help=f"{entry.summary}\n\n{entry.paper}\n\nPresets: {presets}.\n\n{_examples(verb, name)}")
+    app = App(name=name, help=entry.summary, help_epilogue=_epilogue(verb, name), help_format="plaintext")
     parameters = [
         *_asked(verb, entry),
         *(flag.parameter for flag in own),
@@ -110,26 +102,25 @@ def _run(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], share
     folder = values["run"] or job.default_folder()
     if values["fresh"]:
         folder = fresh_folder(folder)
+    speaks = os.environ.get("RANK", "0") == "0"
+    quiet = bool(values["json"])
     if values["dry_run"]:
         planned = plan(job, folder)
-        return print_json(planned) if values["json"] else print_plan(planned)
-    quiet = bool(values["json"])
+        if speaks:
+            print_json(planned) if quiet else print_plan(planned)
+        return
     try:
         with graceful_interrupts():
-            result = execute(job, folder, progress=Silent() if quiet else for_stream())
+            result = execute(job, folder, progress=for_stream(quiet=quiet))
     except Interrupted:
-        raise KeyboardInterrupt(f"What was done is on file in {folder}; run the same command again to go on.") from None
-    if os.environ.get("RANK", "0") == "0":
+        raise KeyboardInterrupt(how_to_go_on(folder, fresh=bool(values["fresh"]))) from None
+    if speaks:
         print_json(result) if quiet else print_result(result)
-    return None
 
 
 def _job(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], shared: list[Flag]) -> Job:
-    file = _read(values["config"], name) if values["config"] else {}
-    given = {
-        **file,
-        **{key: values[key] for key in _FILE_KEYS if values.get(key) is not None and key != "run"},
-    }
+    file = read_config(values["config"], name) if values["config"] else {}
+    given = {**file, **{key: values[key] for key in TEXT_KEYS if values.get(key) is not None}}
     return make_job(
         name,
         verb=verb,
@@ -144,32 +135,19 @@ def _job(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], share
     )
 
 
-def _read(path: Path, name: str) -> dict[str, Any]:
-    try:
-        file = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the configuration: {error.strerror}", where=path, fix="check the path"
-        ) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"the configuration is no TOML: {error}", where=path) from None
-    for key in file:
-        if key not in _FILE_KEYS:
-            raise ConfigError(f"unknown key {key!r}", where=path, fix=nearest(key, _FILE_KEYS))
-    for key in ("options", "run"):
-        if not isinstance(file.get(key, {}), dict):
-            raise ConfigError(f"{key} is no table", where=path, expected=f"a section [{key}]")
-    if file.get("method", name) != name:
-        raise ConfigError(f"the configuration is for {file['method']}, not for {name}", where=path)
-    return file
+def _epilogue(verb: str, name: str) -> str:
+    """Return the end of a method's help page: its source, its presets, and two worked examples."""
+    presets = catalogue.load(name, verb=verb).presets()
+    width = max(map(len, presets), default=0)
+    indent = " " * (width + 4)
+    named = [
+        fill(f"  {preset:<{width}}  {_first_line(maker)}", 78, subsequent_indent=indent)
+        for preset, maker in presets.items()
+    ]
+    paper = f"Paper: {catalogue.entry(name).paper}"
+    shown = [example.replace("METHOD", name) for example in _EXAMPLES[verb]]
+    return "\n".join([paper, "", "Presets:", *(named or ["  none"]), "", examples(shown)])
 
 
-def _examples(verb: str, name: str) -> str:
-    program = Path(sys.argv[0]).name if sys.argv[0].endswith("understudy") else "understudy"
-    if verb == "train":
-        lines = [f"{program} train --data digits --model cnn --preset digits --run runs/teacher",
-                 f"{program} train --data path/to/images --model resnet18:width=32 --epochs 30 --precision bf16"]  # fmt: skip
-    else:
-        lines = [f"{program} distil {name} --teacher runs/teacher --student cnn:widths=16-32-64 --data digits --preset digits",
-                 f"{program} distil {name} --config runs/first/config.toml --seed 1 --run runs/second"]  # fmt: skip
-    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
+def _first_line(maker: Callable[[], object]) -> str:
+    return (inspect.getdoc(maker) or "").partition("\n")[0]

@@ -9,13 +9,14 @@ from rich.table import Table
 
 from understudy import catalogue
 from understudy.cli.printing import print_json
+from understudy.errors import ConfigError, nearest
 
 
 def methods(
     *,
     family: str | None = None,
     access: Literal["weights", "logits", "top-k", "labels", "none"] | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
     """List the methods: family, paper, and what each needs.
 
@@ -24,6 +25,9 @@ def methods(
         access: Only the methods that get by with this access to a teacher.
         json: Print one JSON object and nothing else.
     """
+    families = {entry.family for entry in catalogue.entries().values()}
+    if family not in (None, *families):
+        raise ConfigError(f"there is no family {family!r}", where="--family", fix=nearest(str(family), families))
     rows = {
         name: entry
         for name, entry in catalogue.entries().items()

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import tomli_w
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -21,40 +23,56 @@ def print_result(result: Mapping[str, Any]) -> None:
         console.print(scores_table(result["scores"], result["models"]))
     synthetic = result.get("synthetic", {}).get("agreement")
     if synthetic:
-        console.print(f"agreement on held-out synthetic samples: {percent(synthetic)}")
-    console.print(f"report: {result['folder']}/report.html", soft_wrap=True)
-    console.print(f"run:    {result['folder']}", soft_wrap=True)
+        console.print(f"agreement with the teacher on held-out synthetic samples: {percent(synthetic)}", soft_wrap=True)
+    console.print(f"report: {result['folder']}/report.html", soft_wrap=True, markup=False)
+    console.print(f"run:    {result['folder']}", soft_wrap=True, markup=False)
 
 
 def print_plan(planned: Mapping[str, Any]) -> None:
     """Print what a run would do."""
-    console = Console(highlight=False)
-    console.print(tomli_w.dumps(planned["config"]), markup=False)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.print(tomli_w.dumps(planned["config"]))
     for name, value in planned["cost"].items():
         console.print(f"{name.replace('_', ' ')}: {value:,}")
-    console.print(f"folder: {planned['folder']} ({planned['state']})", soft_wrap=True)
+    console.print(f"folder: {planned['folder']} ({planned['state']})")
 
 
 def scores_table(scores: Mapping[str, Any], models: Mapping[str, Any]) -> Table:
-    """Return a table with a row for each network."""
-    table = Table()
-    for heading in ("", "network", "parameters", "accuracy", "95 % interval", "agreement"):
-        table.add_column(heading, justify="left" if heading in ("", "network") else "right")
+    """Return a table with a row for each network; a network without facts of its own is built as the student."""
+    table = plain_table("", "network", "parameters", "accuracy (95 %)", "agreement")
     for key, row in scores.items():
         model = models.get(key, models.get("student", {}))
-        interval = f"{row['accuracy']['low']:.1%} to {row['accuracy']['high']:.1%}"
-        agreement = percent(row["agreement"]) if row["agreement"] else "–"
         table.add_row(
             key.replace("_", " "),
             model.get("spec", ""),
             f"{model['parameters']:,}" if "parameters" in model else "",
-            percent(row["accuracy"]),
-            interval,
-            agreement,
+            spread(row["accuracy"]),
+            percent(row["agreement"]) if row["agreement"] else "–",
         )
+    return table
+
+
+def plain_table(*headings: str, numbers: int = 3) -> Table:
+    """Return a table that fits 80 columns: long specs are folded, the last `numbers` columns never are."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, heading in enumerate(headings):
+        last = position >= len(headings) - numbers
+        whole = position == 0 or last
+        table.add_column(heading, justify="right" if last else "left", no_wrap=whole, overflow="fold")
     return table
 
 
 def percent(interval: Mapping[str, Any]) -> str:
     """Return an interval's value as a percentage."""
     return f"{interval['value']:.1%}"
+
+
+def spread(interval: Mapping[str, Any]) -> str:
+    """Return an interval's value with its ends, as percentages."""
+    return f"{percent(interval)} ({100 * interval['low']:.1f}–{100 * interval['high']:.1f})"
+
+
+def how_to_go_on(folder: Path, *, fresh: bool) -> str:
+    """Return what to say after Ctrl-C."""
+    again = f"run the same command with --run {folder} and without --fresh" if fresh else "run the same command again"
+    return f"What was done is on file in {folder}; {again} to go on."

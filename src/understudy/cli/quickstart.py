@@ -7,21 +7,24 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from understudy.cli.printing import percent, print_json
-from understudy.runs.interrupts import Interrupted, graceful_interrupts
-from understudy.runs.progress import Silent, for_stream
-from understudy.study.job import fresh_folder
-from understudy.study.quickstart import quickstart as first_look
+from understudy.cli.printing import how_to_go_on, percent, plain_table, print_json, spread
+
+_ROWS = (
+    ("teacher", "real digits", "teacher", "model"),
+    ("student: CAKE", "no data", "cake", "student"),
+    ("control: noise", "pure noise", "cake", "noise_control"),
+    ("control: KD", "real digits", "kd", "student"),
+)
 
 
 def quickstart(
     *,
     seed: int = 0,
     run: Path = Path("runs/quickstart"),
-    fresh: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    fresh: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
-    """Distil a classifier of digits without its data, beside two controls: a first look, without any download.
+    """Distil a classifier of digits without its data, beside two controls.
 
     A teacher is trained on the digits that scikit-learn ships. A smaller student of its answers to synthesised
     samples (CAKE) stands beside one trained on Gaussian noise, and one distilled on the real digits.
@@ -32,45 +35,40 @@ def quickstart(
         fresh: Start over in a new folder instead of resuming.
         json: Print one JSON object and nothing else.
     """
+    # Imported here, as in every verb: the help must not wait for torch.
+    from understudy.runs.interrupts import Interrupted, graceful_interrupts
+    from understudy.runs.progress import for_stream
+    from understudy.study.job import fresh_folder
+    from understudy.study.quickstart import quickstart as first_look
+
     folder = fresh_folder(run) if fresh else run
-    errors = Console(stderr=True, highlight=False)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors.quiet = json
     try:
         with graceful_interrupts():
-            results = first_look(
-                folder,
-                seed=seed,
-                progress=Silent() if json else for_stream(),
-                announce=(lambda line: None) if json else errors.print,  # noqa: ARG005
-            )
+            results = first_look(folder, seed=seed, progress=for_stream(quiet=json), announce=errors.print)
     except Interrupted:
-        raise KeyboardInterrupt(f"What was done is on file in {folder}; run the same command again to go on.") from None
+        raise KeyboardInterrupt(how_to_go_on(folder, fresh=fresh)) from None
     if json:
         print_json(results)
         return
     console = Console(highlight=False, soft_wrap=True)
     console.print(_table(results))
     console.print(
-        "Digits are easy: random noise labelled by the teacher already teaches most of them. Look at how far the\n"
-        "student is above the noise control; harder data (MNIST, CIFAR-10) tell more. See the README."
+        "Digits are easy: random noise labelled by the teacher already teaches most of them. Look at how far\n"
+        "the student is above the noise control; harder data (MNIST, CIFAR-10) tell more. See the README."
     )
-    console.print(f"report: {results['cake']['folder']}/report.html")
-    console.print(f"all:    {results['page']}")
+    console.print(f"report: {results['cake']['folder']}/report.html", markup=False)
+    console.print(f"all:    {results['page']}", markup=False)
 
 
 def _table(results: dict[str, Any]) -> Table:
-    rows = [
-        ("teacher", "real digits", results["teacher"], "model"),
-        ("student: CAKE", "no data", results["cake"], "student"),
-        ("control: noise", "Gaussian noise", results["cake"], "noise_control"),
-        ("control: KD", "real digits", results["kd"], "student"),
-    ]
-    table = Table(title="Test digits never seen by any of them")
-    for heading in ("", "trained on", "network", "accuracy", "95 % interval", "agreement with the teacher"):
-        table.add_column(heading)
-    for title, source, result, key in rows:
+    table = plain_table("", "trained on", "network", "accuracy (95 %)", "agreement", numbers=2)
+    for title, source, run, key in _ROWS:
+        result = results[run]
         score = result["scores"][key]
         spec = result["models"].get(key, result["models"].get("student"))["spec"]
-        interval = f"{score['accuracy']['low']:.1%} to {score['accuracy']['high']:.1%}"
         agreement = percent(score["agreement"]) if score["agreement"] else "–"
-        table.add_row(title, source, spec, percent(score["accuracy"]), interval, agreement)
+        table.add_row(title, source, spec, spread(score["accuracy"]), agreement)
+    table.caption = "on test digits that none of them has seen; agreement is with the teacher"
     return table

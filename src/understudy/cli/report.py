@@ -6,19 +6,23 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from understudy.report import write_comparison, write_report
+from understudy.cli.printing import print_json
+from understudy.errors import ConfigError
 
 
-def report(*runs: Path, out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None) -> None:
+def report(
+    *runs: Path,
+    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+) -> None:
     """Write the page of a run, or of several side by side.
-
-    Examples: `understudy report runs/student` and `understudy report runs/seed0 runs/seed1 --out compare.html`.
 
     Args:
         runs: Folders of finished runs.
         out: Where the comparison goes (default: comparison.html beside the first run).
+        json: Print one JSON object and nothing else.
     """
-    from understudy.errors import ConfigError
+    from understudy.report import write_comparison, write_report
 
     if not runs:
         raise ConfigError("no run is named", expected="one or more run folders", fix="understudy report runs/NAME")
@@ -26,4 +30,7 @@ def report(*runs: Path, out: Annotated[Path | None, Parameter(name=("--out", "-o
         page = write_report(runs[0])
     else:
         page = write_comparison(list(runs), out or runs[0].parent / "comparison.html")
-    Console(highlight=False, soft_wrap=True).print(f"report: {page}")
+    if json:
+        print_json({"report": str(page)})
+    else:
+        Console(highlight=False, soft_wrap=True).print(f"report: {page}", markup=False)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from understudy.bank import Bank
 from understudy.errors import ConfigError, nearest
 from understudy.models import Classifier
 
@@ -38,7 +39,7 @@ class Outcome:
 class Method(BaseModel, ABC):
     """Base of all methods: the fields of a subclass are its hyperparameters."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     fidelity: ClassVar[Fidelity]
     requires: ClassVar[Access]
@@ -63,6 +64,13 @@ class Method(BaseModel, ABC):
 
     run: ClassVar[Callable[..., Outcome]]
     """Carries the method out; takes `run` and what the method needs: model, or teacher and student, data, bank."""
+
+    def check_teacher(self, teacher: Classifier, *, bank: Bank | None = None) -> None:
+        """Refuse what the method cannot use, before anything is put on file; most methods take any teacher.
+
+        Raises:
+            ConfigError: the teacher, or the bank drawn earlier, does not fit the method's values.
+        """
 
     @abstractmethod
     def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:
@@ -99,13 +107,14 @@ def validated(cls: type[ModelT], values: dict[str, Any], *, where: str) -> Model
     except ValidationError as error:
         lines = []
         for fault in error.errors():
-            name = ".".join(str(part) for part in fault["loc"]) or cls.__name__
+            name = ".".join(str(part) for part in fault["loc"])
             if fault["type"] == "extra_forbidden":
-                known = _field_names(cls)
-                lines.append(f"{name!r} is no option here; {nearest(str(fault['loc'][-1]), known)}")
-            else:
-                lines.append(f"{name}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r})")
-        raise ConfigError("; ".join(lines), where=where) from None
+                lines.append(f"{name!r} is no option here; {nearest(str(fault['loc'][-1]), _field_names(cls))}")
+            elif name:
+                lines.append(f"{name}: {fault['msg']} (got {fault['input']!r})")
+            else:  # of several fields together
+                lines.append(fault["msg"].removeprefix("Value error, "))
+        raise ConfigError("; ".join(lines), where=where, fix="--help lists each option with its range") from None
 
 
 def _field_names(cls: type[BaseModel]) -> list[str]:

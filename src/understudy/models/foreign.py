@@ -111,7 +111,7 @@ def _from_transformers(name: str) -> tuple[nn.Module, Facts]:
         from transformers import AutoModelForImageClassification
         from transformers.image_processing_base import ImageProcessingMixin
     except (ImportError, RuntimeError) as error:
-        raise _missing("transformers", "text", where, error) from error
+        raise _missing("transformers", "hf", where, error) from error
     try:
         model, loading = AutoModelForImageClassification.from_pretrained(
             name, use_safetensors=True, trust_remote_code=False, output_loading_info=True

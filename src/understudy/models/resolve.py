@@ -43,7 +43,11 @@ def resolve_model(
     elif _is_path(text):
         model = load_model(text)
     elif input_shape is None or classes is None:
-        raise ConfigError("a new network needs the input shape and the number of classes", where=f"model {text!r}")
+        raise ConfigError(
+            f"{text!r} is no trained model, and a new network needs the input shape and the number of classes",
+            expected="for a trained model: a run or model folder, hf:NAME, timm:NAME or python:module:factory",
+            fix="check the path, or train one with `understudy train`",
+        )
     else:
         channels = input_shape[0]
         mean = [0.0] * channels if mean is None else mean

@@ -133,7 +133,7 @@ def _facts(result: Result) -> list[Fact]:
 def _cost(result: Result) -> list[Fact]:
     facts = [
         Fact("Samples", count(result.samples), "drawn from the teacher"),
-        Fact("Teacher evaluations", count(result.teacher_evaluations), "samples × steps"),  # noqa: RUF001
+        Fact("Teacher evaluations", count(result.teacher_evaluations), "samples × steps"),
         Fact("Bank", size(result.bank_bytes), "on disk"),
         Fact("Time", duration(sum(filter(None, result.timing_s.values())) or None), "all phases"),
     ]

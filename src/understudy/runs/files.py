@@ -78,7 +78,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise IntegrityError("file not found", where=path, expected="a file written by understudy") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, or an endless number
         raise IntegrityError(
             f"not readable as JSON: {error}", where=path, fix="restore the file, or make it again"
         ) from error
@@ -104,6 +104,10 @@ def folder_aside(path: Path) -> Iterator[Path]:
                 path.rename(old)
             aside.rename(path)
             _sync(path.parent)
+        except BaseException:
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)

@@ -14,7 +14,7 @@ Precision = Literal["float32", "bf16"]
 class RunOptions(BaseModel):
     """Flags of a run, apart from its method: seed, device, precision and how often it is put on file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     seed: NonNegativeInt = 0
     """Seed of every random stream of the run."""

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 import torch
@@ -21,7 +21,7 @@ from understudy.runs.provenance import environment
 from understudy.runs.seeds import stream
 
 # Options that change neither a weight nor a metric, so that they may differ when a run resumes.
-_FREE_OPTIONS = ("checkpoint_seconds",)
+FREE_OPTIONS = ("checkpoint_seconds",)
 
 
 class Run:
@@ -53,7 +53,7 @@ class Run:
         self.rank = int(os.environ.get("RANK", "0"))
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
         self.device = options.torch_device()
-        self.config = without_none({**config, "run": options.model_dump()})
+        self.config = resolved_config(config, options)
         self._progress = progress if progress is not None and self.rank == 0 else Silent()
         self._claim(facts or {})
         self.events = EventLog(self.folder / "events.jsonl", writes=self.rank == 0)
@@ -104,44 +104,60 @@ class Run:
             write_json(self.folder / "result.json", result)
 
     def _claim(self, facts: Mapping[str, object]) -> None:
-        path = self.folder / "config.toml"
-        if path.exists():
-            self._check_same(path)
-        elif self.rank == 0:
+        state = folder_state(self.folder, self.config) if self.rank == 0 else "begun"
+        if state == "new":
             with storage_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                strangers = sorted(entry.name for entry in self.folder.iterdir() if not _may_lie_there(entry.name))
-            if strangers:
-                raise ConfigError(
-                    "the folder holds other files and no run",
-                    where=f"{self.folder} ({', '.join(strangers[:3])})",
-                    fix="choose a new folder with --run",
-                )
             facts = environment(seed=self.seed, device=str(self.device), **facts)
             write_json(self.folder / "environment.json", facts)
-            write_text(path, tomli_w.dumps(self.config))
-
-    def _check_same(self, path: Path) -> None:
-        try:
-            found = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise IntegrityError(f"not readable as TOML: {error}", where=path, fix="choose a new folder") from None
-        changed = [
-            f"{key} (there {ours!r}, now {now!r})"
-            for key, ours, now in _differences(found, self.config)
-            if key.removeprefix("run.") not in _FREE_OPTIONS
-        ]
-        if changed:
-            raise ConfigError(
-                "the folder belongs to a run of another configuration: " + "; ".join(changed[:5]),
-                where=self.folder,
-                fix="run the same command to resume it, choose another folder with --run, or start over with --fresh",
-            )
+            write_text(self.folder / "config.toml", tomli_w.dumps(self.config))
 
 
-def _may_lie_there(name: str) -> bool:
-    """Return whether a file may lie in a folder that is to become a run: hidden, or from a start cut short."""
-    return name.startswith(".") or name == "environment.json"
+def resolved_config(config: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
+    """Return what `config.toml` holds: the configuration with the run's options as its table [run]."""
+    return without_none({**config, "run": options.model_dump()})  # type: ignore[no-any-return]
+
+
+def folder_state(folder: Path, config: Mapping[str, Any]) -> Literal["new", "begun", "finished"]:
+    """Return how far a run of this resolved configuration is in a folder.
+
+    Raises:
+        ConfigError: the folder holds a run of another configuration, or something that is no run.
+        IntegrityError: the run's configuration cannot be read.
+        StorageError: the folder cannot be looked into.
+    """
+    path = folder / "config.toml"
+    with storage_errors(folder):
+        names = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+    if path.name in names:
+        _check_same(path, config)
+        return "finished" if "result.json" in names else "begun"
+    # Hidden files are no concern of ours; environment.json is from a start that was cut short.
+    if strangers := [name for name in names if not name.startswith(".") and name != "environment.json"]:
+        raise ConfigError(
+            "the folder holds other files and no run",
+            where=f"{folder} ({', '.join(strangers[:3])})",
+            fix="choose a new folder with --run",
+        )
+    return "new"
+
+
+def _check_same(path: Path, config: Mapping[str, Any]) -> None:
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise IntegrityError(f"not readable as TOML: {error}", where=path, fix="choose a new folder") from None
+    changed = [
+        f"{key} (there {ours!r}, now {now!r})"
+        for key, ours, now in _differences(found, config)
+        if key.removeprefix("run.") not in FREE_OPTIONS
+    ]
+    if changed:
+        raise ConfigError(
+            "the folder belongs to a run of another configuration: " + "; ".join(changed[:5]),
+            where=path.parent,
+            fix="run the same command to resume it, choose another folder with --run, or start over with --fresh",
+        )
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -64,9 +64,9 @@ def load_tensors(path: Path, *, verify: bool = True) -> tuple[dict[str, torch.Te
             expected="safetensors (pickles such as .pt and .pkl are never loaded)",
             fix="restore the file, or make it again",
         ) from error
-    if _KEY not in header:
+    meta = _record(header)
+    if meta is None:
         raise IntegrityError("this safetensors file was not written by understudy", where=path)
-    meta: dict[str, Any] = json.loads(header[_KEY])
     if verify and digest(tensors) != meta["sha256"]:
         raise IntegrityError(
             "the content differs from what was written (SHA-256 mismatch)",
@@ -74,3 +74,11 @@ def load_tensors(path: Path, *, verify: bool = True) -> tuple[dict[str, torch.Te
             fix="restore the file from a copy, or make it again",
         )
     return tensors, meta
+
+
+def _record(header: Mapping[str, str]) -> dict[str, Any] | None:
+    try:
+        record = json.loads(header.get(_KEY, ""))
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and "sha256" in record else None

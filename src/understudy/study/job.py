@@ -16,7 +16,7 @@ from understudy.models import Classifier, model_digest, resolve_model, save_mode
 from understudy.report import write_report
 from understudy.runs.options import RunOptions
 from understudy.runs.progress import ProgressSink
-from understudy.runs.run import Run
+from understudy.runs.run import FREE_OPTIONS, Run
 from understudy.runs.seeds import derive_seed
 from understudy.study.measure import measure
 
@@ -57,7 +57,7 @@ class Job:
 
     def default_folder(self) -> Path:
         """Return `runs/NAME`, where NAME tells methods, networks and seeds apart, and a hash everything else."""
-        everything = json.dumps([self.config(), self.options.model_dump()], sort_keys=True)
+        everything = json.dumps([self.config(), self.options.model_dump(exclude=set(FREE_OPTIONS))], sort_keys=True)
         short = hashlib.sha256(everything.encode()).hexdigest()[:6]
         model = self.model.partition(":")[0]
         return RUNS / f"{self.name}-{model}-s{self.options.seed}-{short}"
@@ -118,8 +118,9 @@ def execute(job: Job, folder: Path | None = None, *, progress: ProgressSink | No
             _save(job, run, outcome, ready)
             result = measure(job.name, job.preset, run, outcome, ready.teacher, ready.test, data_source=job.data)
             run.finish(result)
-            write_report(run.folder)
         run.wait()
+    if run.rank == 0 and not (run.folder / "report.html").exists():
+        write_report(run.folder)
     return {"folder": str(run.folder), **(run.result or {})}
 
 
@@ -131,6 +132,7 @@ class Ready:
     teacher: Classifier | None
     train: ImageSet | None
     test: ImageSet | None
+    bank: Bank | None
     config: dict[str, Any]
     facts: dict[str, object]
 
@@ -141,12 +143,15 @@ def prepare(job: Job) -> Ready:
     Raises:
         UnderstudyError: something is missing, damaged, or does not fit.
     """
+    device = job.options.torch_device()
     train, test = _load_data(job)
     teacher, model = _networks(job, train)
     if test is not None:
         check_fits(test, input_shape=model.input_shape, classes=model.classes, what="the model")
+    bank = Bank(job.bank, device=device) if job.bank is not None else None
     facts: dict[str, object] = {}
     if teacher is not None:
+        job.method.check_teacher(teacher, bank=bank)
         facts["teacher_sha256"] = model_digest(teacher)
         if job.teacher_sha256 not in (None, facts["teacher_sha256"]):
             raise ConfigError(
@@ -154,7 +159,7 @@ def prepare(job: Job) -> Ready:
                 where=job.teacher,
                 fix="name the right teacher, or remove teacher_sha256 from the configuration",
             )
-    return Ready(model, teacher, train, test, {**job.config(), **facts}, facts)
+    return Ready(model, teacher, train, test, bank, {**job.config(), **facts}, facts)
 
 
 def fresh_folder(folder: Path) -> Path:
@@ -208,8 +213,8 @@ def _carry_out(job: Job, run: Run, ready: Ready) -> Outcome:
         given = {"teacher": ready.teacher, "student": ready.model}
     if ready.train is not None:
         given["data"] = ready.train
-    if job.bank is not None:
-        given["bank"] = Bank(job.bank, device=run.device)
+    if ready.bank is not None:
+        given["bank"] = ready.bank
     outcome: Outcome = job.method.run(run=run, **given)
     return outcome
 

@@ -57,7 +57,7 @@ def measure(
         "preset": preset,
         "seed": run.seed,
         **outcome.facts,
-        "models": {key: describe(networks[key]) for key in (role, "teacher") if key in networks},
+        "models": {key: describe(network) for key, network in networks.items()},
         "data": data,
         "scores": scores,
         "timing_s": run.timing(),

@@ -3,8 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from understudy.runs.run import without_none
+from understudy.runs.run import folder_state, resolved_config
 from understudy.study.job import Job, prepare
+
+_STATES = {
+    "new": "new",
+    "begun": "begun: the command would go on with it",
+    "finished": "finished: the command would print its result",
+}
 
 
 def plan(job: Job, folder: Path) -> dict[str, Any]:
@@ -18,10 +24,7 @@ def plan(job: Job, folder: Path) -> dict[str, Any]:
         UnderstudyError: what running the job would raise before its first step.
     """
     ready = prepare(job)
+    config = resolved_config(ready.config, job.options)
     cost = job.method.cost(ready.model, rows=len(ready.train) if ready.train else None)
-    state = "new"
-    if (folder / "result.json").exists():
-        state = "finished: the command would print its result"
-    elif (folder / "config.toml").exists():
-        state = "begun: the command would go on with it"
-    return {"config": without_none(ready.config), "cost": cost, "folder": str(folder), "state": state}
+    state = _STATES[folder_state(folder, config)]
+    return {"config": config, "cost": cost, "folder": str(folder), "state": state}

@@ -35,6 +35,7 @@ def descend(
     box: tuple[Tensor, Tensor] | None = None,
     limit: float = 1e3,
     check_every: int = 50,
+    first_set: int = 0,
     between: Callable[[int], None] | None = None,
 ) -> Descent:
     """Minimise an energy over inputs, with one step size a set, constant over the steps.
@@ -52,6 +53,7 @@ def descend(
         box: lowest and highest allowed values, broadcast against x.
         limit: the largest |x| that still means something.
         check_every: steps between two looks at whether everything is finite; each look waits for the device.
+        first_set: number of the first set, by which errors name the sets.
         between: called with the number of steps done at each look; it may raise to stop.
 
     Raises:
@@ -78,7 +80,7 @@ def descend(
         if box is not None:
             x.clamp_(*box)
         if (step + 1) % check_every == 0 or step + 1 == steps:
-            _check(x, history, names, first=step + 1 - len(history), sets=sets, limit=limit)
+            _check(x, history, names, first_step=step + 1 - len(history), first_set=first_set, sets=sets, limit=limit)
             history.clear()
             if between is not None:
                 between(step + 1)
@@ -103,7 +105,9 @@ class _Adam:
         return (self.first / (1 - 0.9**self.step)).div_(scale)
 
 
-def _check(x: Tensor, history: list[Tensor], names: list[str], *, first: int, sets: int, limit: float) -> None:
+def _check(
+    x: Tensor, history: list[Tensor], names: list[str], *, first_step: int, first_set: int, sets: int, limit: float
+) -> None:
     largest = x.reshape(sets, -1).abs().amax(dim=1)
     values = torch.stack(history)  # (steps, terms, sets)
     if bool(values.isfinite().all()) and bool((largest <= limit).all()):
@@ -111,17 +115,19 @@ def _check(x: Tensor, history: list[Tensor], names: list[str], *, first: int, se
     bad = (~values.isfinite()).nonzero()
     if len(bad):
         step, term, index = bad[0].tolist()
-        step += first
+        step += first_step
         what = "the teacher's answer to a finite input" if step == 0 else "the energy"
         raise DivergenceError(
             f"{what} is NaN or infinite, seen in the {names[term]} term",
-            where=f"set {index} of those drawn together, step {step}",
+            where=f"set {first_set + index}, step {step}",
             fix="check the teacher" if step == 0 else "lower the step size or the term's weight",
         )
     index = int((~(largest <= limit)).nonzero()[0])
+    term = int(values[:, :, index].abs().amax(dim=0).argmax())
     raise DivergenceError(
-        f"samples left the range that means something: |x| reached {float(largest[index]):.3g}",
-        where=f"set {index} of those drawn together, within {len(history)} steps before step {first + len(history)}",
+        f"samples left the range that means something: |x| reached {float(largest[index]):.3g}; "
+        f"the largest term is {names[term]}, at {float(values[-1, term, index]):.3g}",
+        where=f"set {first_set + index}, steps {first_step} to {first_step + len(history) - 1}",
         expected=f"at most {limit:g}",
-        fix="lower the step size, or the weight of the contrast term",
+        fix=f"lower the step size, or the weight of the {names[term]} term",
     )

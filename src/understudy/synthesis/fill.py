@@ -19,7 +19,7 @@ class Shard:
     """Float32, already rounded to what the bank stores. Shape (rows, ...)."""
     answers: dict[str, Tensor]
     """Further columns of as many rows; "logits" among them."""
-    metrics: list[dict[str, float]]
+    metrics: list[dict[str, float | int]]
     """For each set of the shard its metrics, "set" among them."""
 
 

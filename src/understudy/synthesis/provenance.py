@@ -56,7 +56,7 @@ def answers(network: Frozen, x: Tensor, *, batch: int) -> Tensor:
 
 def set_metrics(
     sets: Sequence[int], sizes: Sequence[float], terms: Mapping[str, Tensor], logits: Tensor, targets: Tensor
-) -> list[dict[str, float]]:
+) -> list[dict[str, float | int]]:
     """Return for each set its last energy and how its samples look to the teacher; one read of the device for all.
 
     Args:

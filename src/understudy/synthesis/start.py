@@ -14,19 +14,30 @@ Box = tuple[Tensor, Tensor]
 """Lowest and highest value that a sample may take, broadcast against a batch."""
 
 
-def starting_noise(sets: Sequence[int], shape: tuple[int, ...], radii: Sequence[int], run: Run) -> Tensor:
-    """Return standard normal samples for each set, blurred by the radius that falls to the set.
+def starting_noise(
+    sets: Sequence[int],
+    shape: tuple[int, ...],
+    *,
+    means: Sequence[float],
+    spread: float,
+    radii: Sequence[int],
+    run: Run,
+) -> Tensor:
+    """Return normal samples for each set, blurred and shifted as falls to the set.
 
     Args:
         sets: numbers of the sets; each draws from its own stream.
         shape: of one set, rows first.
-        radii: set t takes the radius at t modulo their number; 0 leaves the noise as it is.
+        means: set t takes the mean at t // len(radii), modulo their number.
+        spread: standard deviation, after blurring.
+        radii: set t takes the radius at t modulo their number, in pixels; 0 leaves the noise as it is.
         run: for its seed and device.
     """
     drawn = []
     for t in sets:
         noise = torch.randn(shape, generator=run.stream("synthesis.start", t), device=run.device)
-        drawn.append(smoothed(noise, radii[t % len(radii)]))
+        mean = means[t // len(radii) % len(means)]
+        drawn.append(smoothed(noise, radii[t % len(radii)]) * spread + mean)
     return as_network_input(torch.cat(drawn))
 
 

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from understudy.errors import DivergenceError
 from understudy.runs.interrupts import asked_to_stop
 from understudy.runs.progress import Track
 from understudy.runs.run import Run
@@ -159,7 +160,18 @@ class _Session:
     def _save(self, done: int) -> None:
         if self.run.rank == 0:
             self.meter.read(self._where(done))  # raises before a window that is not finite reaches the disk
+            self._check_weights(done)
             save_checkpoint(self.path, self.module, self.optimiser, step=done, extra=self.meter.state())
+
+    def _check_weights(self, done: int) -> None:
+        """Raise before weights that are not finite reach the disk: the loss shows them a step too late."""
+        for name, weight in self.module.state_dict().items():
+            if not bool(weight.isfinite().all()):
+                raise DivergenceError(
+                    f"{name} became NaN or infinite in training",
+                    where=self._where(done),
+                    fix="lower the learning rate; the last good checkpoint is kept",
+                )
 
     def _where(self, done: int) -> str:
         return f"phase {self.phase}, within the {self.run.options.log_every} steps before step {done}"

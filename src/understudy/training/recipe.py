@@ -11,7 +11,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class Recipe(BaseModel):
     """An optimiser with its schedule."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     epochs: PositiveInt = 30
     """Passes over the training set."""

@@ -77,7 +77,8 @@ def entangling_term(
     """Return ½ G² / SNN of each set, the released "snn" variant of the contrast.
 
     SNN is the soft nearest neighbour loss (Frosst, Papernot, Hinton 2019) on the logits of a whole set; its
-    inverse falls as classes entangle. A sample whose label is alone in the set adds nothing to the mean.
+    inverse falls as classes entangle. A sample whose label is alone in the set adds nothing to the mean, and a
+    set of such samples has nothing to entangle: its term is zero.
     """
     z, y = logits.flatten(1, 2), labels.flatten(1, 2)
     distance = (z[:, :, None] - z[:, None]).square().sum(dim=-1) / temperature  # (sets, rows, rows)
@@ -85,13 +86,15 @@ def entangling_term(
     same = (y[:, :, None] == y[:, None]) & ~itself
     near = torch.exp(-distance).masked_fill(itself, 0)
     share = (near * same).sum(dim=2) / (near.sum(dim=2) + 1e-9)
-    loss = -(torch.log(share + 1e-9) * same.any(dim=2)).mean(dim=1)
-    return 0.5 * logits.shape[2] ** 2 / loss
+    paired = same.any(dim=2)
+    loss = -(torch.log(share + 1e-9) * paired).mean(dim=1)
+    some = paired.any(dim=1)
+    return torch.where(some, 0.5 * logits.shape[2] ** 2 / torch.where(some, loss, 1.0), 0.0)
 
 
 def entropy_term(logits: Float[Tensor, "sets groups members classes"]) -> Float[Tensor, " sets"]:
     """Return Σ_k p̄_k log₁₀ p̄_k / K of each set's mean softmax: lowest when all classes are seen equally often."""
-    p = logits.softmax(dim=-1).mean(dim=(1, 2))
+    p = logits.softmax(dim=-1).mean(dim=(1, 2)).clamp_min(torch.finfo(logits.dtype).tiny)  # p log p is 0 at 0
     return (p * p.log10()).mean(dim=1)
 
 
@@ -158,8 +161,8 @@ class CAKE(Method):
     """Course of epsilon in the noise: that of the step size, or one of its own from the same start."""
     clamp: bool = False
     """Whether samples are kept in the valid range of pixels after each update."""
-    start_mean: float = 0.0
-    """Mean of the starting noise, in the teacher's normalised coordinates."""
+    start_mean: tuple[float, ...] = (0.0,)
+    """Means of the starting noise, in the teacher's normalised coordinates; sets take them in turn, radii faster."""
     start_std: PositiveFloat = 1.0
     """Standard deviation of the starting noise, in the same coordinates."""
     start_smoothing: tuple[NonNegativeInt, ...] = (0,)
@@ -193,8 +196,8 @@ class CAKE(Method):
                 f"samples_per_set {self.samples_per_set} is not divisible by group_size {self.group_size}; "
                 f"for instance {near} is"
             )
-        if not self.start_smoothing:
-            raise ValueError("start_smoothing is empty; (0,) smooths nothing")
+        if not self.start_smoothing or not self.start_mean:
+            raise ValueError("start_smoothing and start_mean need at least one value; 0 leaves the noise as it is")
         if self.min_step_size > self.max_step_size:
             raise ValueError(f"min_step_size {self.min_step_size} lies above max_step_size {self.max_step_size}")
         return self
@@ -293,14 +296,12 @@ class CAKE(Method):
             bank: samples drawn earlier from the same teacher, to use instead of drawing new ones.
 
         Raises:
-            ConfigError: group_size exceeds the number of classes.
+            ConfigError: group_size exceeds the number of classes, or the bank was drawn otherwise.
             DivergenceError: samples or losses left the range of meaning, or the teacher answers NaN.
         """
-        self._check(teacher)
+        self.check_teacher(teacher, bank=bank)
         if bank is None:
             bank = self.synthesise(teacher, run, folder=run.folder / "bank", phase="synthesise")
-        else:
-            check_bank(bank, teacher, self._settings())
         untrained = copy.deepcopy(student)
         self._fit(student, bank, run, phase="fit")
         held_out = held_out_agreement(student, bank, held_out_frac=self.held_out_frac, seed=run.seed)
@@ -337,7 +338,9 @@ class CAKE(Method):
             labels = torch.stack(
                 [draw_labels(groups, self.group_size, teacher.classes, run.stream("cake.labels", t)) for t in sets]
             )
-            start = starting_noise(sets, shape, self.start_smoothing, run) * self.start_std + self.start_mean
+            start = starting_noise(
+                sets, shape, means=self.start_mean, spread=self.start_std, radii=self.start_smoothing, run=run
+            )
             sizes = [self.step_size_of(t) for t in sets]
             noise = [self.noise_size_of(t) for t in sets]
             descent = descend(
@@ -348,6 +351,7 @@ class CAKE(Method):
                 optimiser=self.sample_optimiser,
                 noise=following_noise(sets, shape, noise, run) if self.langevin else None,
                 box=box,
+                first_set=sets.start,
                 between=between,
             )
             targets = labels.flatten()
@@ -405,7 +409,7 @@ class CAKE(Method):
 
     def controls(self) -> dict[str, Self]:
         """Return, by name, the same method without any update: on Gaussian noise, and on its own start."""
-        gaussian = {"start_mean": 0.0, "start_std": 1.0, "start_smoothing": (0,), "clamp": False}
+        gaussian = {"start_mean": (0.0,), "start_std": 1.0, "start_smoothing": (0,), "clamp": False}
         found = {}
         if self.noise_control:
             found["noise_control"] = self.model_copy(update={"steps": 0, **gaussian})
@@ -436,7 +440,8 @@ class CAKE(Method):
         """Return the fields that bear on what is drawn, so that one bank can serve several students."""
         return self.model_dump(mode="json", exclude=_STUDENT_FIELDS)
 
-    def _check(self, teacher: Classifier) -> None:
+    def check_teacher(self, teacher: Classifier, *, bank: Bank | None = None) -> None:
+        """Refuse a teacher of too few classes, and a bank of another teacher or of other settings."""
         if any(self.start_smoothing) and len(teacher.input_shape) != 3:
             raise ConfigError("start_smoothing needs images", where="--start-smoothing", fix="leave it out for vectors")
         if self.group_size > teacher.classes:
@@ -446,6 +451,8 @@ class CAKE(Method):
                 expected="at most one sample of each class in a group",
                 fix=f"use --group-size {teacher.classes} or less",
             )
+        if bank is not None:
+            check_bank(bank, teacher, self._settings())
 
 
 _STUDENT_FIELDS = {
