@@ -11,6 +11,7 @@ Compared things take turns, so that a busy machine slows both; the medians and t
 """
 
 import argparse
+import copy
 import os
 import platform
 import statistics
@@ -19,10 +20,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import reference_synthesis
 import torch
 from torch import Tensor
 
+import reference_synthesis
 from understudy.methods.data_free.cake import CAKE, draw_labels
 from understudy.models import Classifier, build_model, freeze
 from understudy.runs.files import write_json
@@ -45,10 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device, repeats = torch.device(arguments.device), arguments.repeats
-    teacher = trained_looking(
-        build_model(SPEC, input_shape=SHAPE, classes=CLASSES, mean=[0.5] * 3, std=[0.25] * 3, seed=0)
-    )
-    teacher.to(device)
+    teacher = trained_looking(untrained(SPEC, SHAPE)).to(device)
     results = {
         "machine": machine(device),
         "network": SPEC,
@@ -83,10 +81,7 @@ def sets_at_once(device: torch.device, repeats: int) -> dict[str, object]:
     """(b) Time of 20 small sets one at a time over the time of all at once, for a small teacher and a larger one."""
     found = {}
     for spec, shape, rows in (("cnn:widths=16-32-64", (1, 8, 8), 50), (SPEC, SHAPE, 20)):
-        teacher = build_model(
-            spec, input_shape=shape, classes=CLASSES, mean=[0.5] * shape[0], std=[0.25] * shape[0], seed=0
-        )
-        teacher = trained_looking(teacher).to(device)
+        teacher = trained_looking(untrained(spec, shape)).to(device)
 
         def draw(at_once: int, teacher: Classifier = teacher, rows: int = rows) -> None:
             method = CAKE(sets=20, samples_per_set=rows, steps=5, sets_at_once=at_once)
@@ -105,15 +100,23 @@ def against_published(teacher: Classifier, device: torch.device, repeats: int) -
     """(c) The published loop over ours, from teacher to files on disk."""
     sets, rows, steps = 4, 100, 20
     method = CAKE(sets=sets, samples_per_set=rows, steps=steps, reduction="mean", sets_at_once=4)
-    weights = (method.class_weight, method.contrast_weight, method.tv_weight)
+    settings = {
+        "shape": SHAPE,
+        "classes": CLASSES,
+        "sets": sets,
+        "samples_per_set": rows,
+        "group_size": 10,
+        "steps": steps,
+        "weights": (method.class_weight, method.contrast_weight, method.tv_weight),
+        "step_size": method.step_size,
+        "decades": method.decades,
+        "dtype": torch.float16 if device.type == "cuda" else torch.bfloat16,
+    }
+    network = copy.deepcopy(teacher.net).to(memory_format=torch.contiguous_format)
 
     def published() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            reference_synthesis.draw(
-                teacher.net.to(memory_format=torch.contiguous_format), Path(folder), shape=SHAPE, classes=CLASSES, sets=sets,
-                samples_per_set=rows, group_size=10, steps=steps, weights=weights, step_size=method.step_size,
-                decades=method.decades, dtype=torch.float16 if device.type == "cuda" else torch.bfloat16,
-            )  # fmt: skip
+            reference_synthesis.draw(network, Path(folder), **settings)
 
     def ours() -> None:
         synthesise(method, teacher, RunOptions(device=device.type, precision="bf16"))
@@ -153,6 +156,12 @@ def preparations(teacher: Classifier, device: torch.device, repeats: int) -> dic
         }
         print(f"    {name:<42} {statistics.median(times) * 1e3:8.1f} ms  {gain:5.2f} times as fast")
     return found
+
+
+def untrained(spec: str, shape: tuple[int, int, int]) -> Classifier:
+    """Return a network at its first weights."""
+    halves = [0.5] * shape[0]
+    return build_model(spec, input_shape=shape, classes=CLASSES, mean=halves, std=halves, seed=0)
 
 
 def trained_looking(model: Classifier) -> Classifier:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from understudy.cli.app import run
 
-TRAIN = ("train", "--data", "digits", "--model", "cnn:widths=4-8", "--epochs", "1")
-CAKE = (
+_TRAIN = ("train", "--data", "digits", "--model", "cnn:widths=4-8", "--epochs", "1")
+_CAKE = (
     "distil", "cake", "--student", "cnn:widths=4", "--data", "digits", "--sets", "3", "--samples-per-set", "20",
     "--sets-at-once", "1", "--steps", "4", "--epochs", "1", "--batch-size", "16", "--log-every", "1",
 )  # fmt: skip
@@ -79,8 +79,20 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("teacher") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("understudy.study.measure.throughput", lambda model, shape: 1.0)  # noqa: ARG005
-        assert run([*TRAIN, "--json", "--run", str(folder)]) == 0
+        assert run([*_TRAIN, "--json", "--run", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture
+def train_line(tmp_path: Path) -> list[str]:
+    """A command line that trains a tiny classifier in well under a second, into `run`."""
+    return [*_TRAIN, "--run", str(tmp_path / "run")]
+
+
+@pytest.fixture
+def cake_line(tmp_path: Path, teacher: Path) -> list[str]:
+    """A command line that distils the teacher in well under a second, into `run`."""
+    return [*_CAKE, "--teacher", str(teacher), "--run", str(tmp_path / "run")]
 
 
 @pytest.fixture
@@ -103,7 +115,12 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+@pytest.fixture
+def snapshot() -> Callable[[Path], dict[str, tuple[int, bytes]]]:
     """Return modification time and content of every file below a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+    def take(folder: Path) -> dict[str, tuple[int, bytes]]:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+    return take

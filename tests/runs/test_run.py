@@ -112,7 +112,10 @@ def test_a_disk_that_fills_while_the_folder_is_claimed(
 def test_other_processes_claim_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_run: MakeRun) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    waited: list[Run] = []
+    monkeypatch.setattr(Run, "wait", lambda self: waited.append(self))
     run = make_run()
+    assert waited == [run]  # nothing is written before rank 0 has claimed the folder
     run.finish({"accuracy": 1})
     assert (run.rank, run.world) == (1, 2)
     assert list(tmp_path.iterdir()) == []

@@ -106,9 +106,11 @@ def test_the_bank_is_the_same_for_any_number_of_processes(
     monkeypatch.setattr(Run, "wait", lambda _: None)
     monkeypatch.setenv("WORLD_SIZE", str(world))
     shares: list[list[int]] = []
-    for rank in reversed(range(world)):
+    runs = []
+    for rank in range(world):
         monkeypatch.setenv("RANK", str(rank))
-        run = make_run("shared")
+        runs.append(make_run("shared"))
+    for rank, run in reversed(list(enumerate(runs))):
         shares.append([])
         # Nobody waits here, so the others come to the end before rank 0 has finished the bank.
         with nullcontext() if rank == 0 else pytest.raises(IntegrityError, match="no finished bank"):

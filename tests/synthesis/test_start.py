@@ -1,9 +1,10 @@
 """Where samples start (property 3 of the specification), and the noise that follows each update."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from torch import Tensor
 
 from understudy.models import build_model
 from understudy.runs.run import Run
@@ -12,9 +13,13 @@ from understudy.synthesis.start import following_noise, pixel_box, smoothed, sta
 MakeRun = Callable[..., Run]
 
 
+def start(sets: Sequence[int], shape: tuple[int, ...], run: Run, radii: tuple[int, ...] = (0,)) -> Tensor:
+    return starting_noise(sets, shape, means=(0.0,), spread=1.0, radii=radii, run=run)
+
+
 def test_samples_start_standard_normal(run: Run) -> None:
     """Property 3: mean and variance within four standard errors, in normalised coordinates."""
-    x = starting_noise(range(4), (250, 3, 8, 8), (0,), run)
+    x = start(range(4), (250, 3, 8, 8), run)
     n = x.numel()
     assert abs(float(x.mean())) < 4 / n**0.5
     assert abs(float(x.var()) - 1) < 4 * (2 / n) ** 0.5
@@ -24,7 +29,7 @@ def test_in_pixels_samples_have_the_moments_of_the_data_set(run: Run) -> None:
     """Property 3: seen by a teacher of raw pixels, channel by channel, the start has the data's mean and std."""
     mean, std = [0.2, 0.5, 0.7], [0.1, 0.2, 0.3]
     teacher = build_model("cnn:widths=4", input_shape=(3, 8, 8), classes=4, mean=mean, std=std, seed=0)
-    pixels = teacher.normalise.inverse(starting_noise(range(4), (250, 3, 8, 8), (0,), run))
+    pixels = teacher.normalise.inverse(start(range(4), (250, 3, 8, 8), run))
     n = pixels.numel() // 3
     for channel in range(3):
         values = pixels[:, channel].double()
@@ -33,8 +38,8 @@ def test_in_pixels_samples_have_the_moments_of_the_data_set(run: Run) -> None:
 
 
 def test_each_set_has_a_stream_of_its_own(run: Run) -> None:
-    together = starting_noise(range(3, 6), (4, 7), (0,), run)
-    alone = torch.cat([starting_noise([t], (4, 7), (0,), run) for t in (3, 4, 5)])
+    together = start(range(3, 6), (4, 7), run)
+    alone = torch.cat([start([t], (4, 7), run) for t in (3, 4, 5)])
     assert torch.equal(together, alone)
     assert not torch.equal(together[:4], together[4:8])
     noises = following_noise(range(3, 6), (4, 7), (1.0, 0.5, 2.0), run)
@@ -55,13 +60,13 @@ def test_noise_is_new_at_each_step_and_as_large_as_asked(run: Run) -> None:
 
 
 def test_images_start_in_the_layout_of_convolutions(run: Run) -> None:
-    assert starting_noise([0, 1], (2, 3, 4, 4), (0,), run).is_contiguous(memory_format=torch.channels_last)
+    assert start([0, 1], (2, 3, 4, 4), run).is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("radius", [1, 2])
 def test_smoothing_keeps_the_spread_and_joins_neighbours(run: Run, radius: int) -> None:
-    """Two passes of a box of width w make neighbours alike: correlation 1 − 1.5 w / (…), computed by convolution."""
-    rough = starting_noise([0], (200, 1, 16, 16), (0,), run)
+    """A box passed twice is a triangle; how alike neighbours become is its correlation with itself, moved by one."""
+    rough = start([0], (200, 1, 16, 16), run)
     x = smoothed(rough, radius)
     assert float(x.std()) == pytest.approx(1, abs=1e-5)
     width = 2 * radius + 1
@@ -75,11 +80,20 @@ def test_smoothing_keeps_the_spread_and_joins_neighbours(run: Run, radius: int) 
 
 def test_radii_take_turns_over_the_sets(run: Run) -> None:
     shape = (3, 1, 8, 8)
-    turns = starting_noise(range(4), shape, (0, 2), run)
-    plain = starting_noise(range(4), shape, (0,), run)
+    turns = start(range(4), shape, run, (0, 2))
+    plain = start(range(4), shape, run)
     assert torch.equal(turns[:3], plain[:3])
     assert torch.equal(turns[6:9], plain[6:9])
     assert torch.equal(turns[3:6], smoothed(plain[3:6], 2))
+
+
+def test_means_and_spread_shift_and_scale(run: Run) -> None:
+    """Every pair of a radius and a mean has its turn: radii change fastest."""
+    shape = (3, 1, 8, 8)
+    plain = start(range(4), shape, run, (0, 2))
+    found = starting_noise(range(4), shape, means=(-1.0, 2.0), spread=0.5, radii=(0, 2), run=run)
+    expected = plain * 0.5 + torch.tensor([-1.0, -1.0, 2.0, 2.0]).repeat_interleave(3).view(-1, 1, 1, 1)
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (5,)])

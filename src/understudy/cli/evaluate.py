@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
+from understudy.cli.flags import whole_numbers
 from understudy.cli.printing import print_json, scores_table
 from understudy.errors import ConfigError
 
@@ -17,7 +18,7 @@ def evaluate(
     data: str,
     teacher: str | None = None,
     split: Literal["test", "train"] = "test",
-    batch_size: int = 512,
+    batch_size: Annotated[int, Parameter(converter=whole_numbers)] = 512,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     out: Path | None = None,
     json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,

@@ -1,17 +1,19 @@
 """Command-line flags made from a config class: names, types, bounds, defaults and help all come from its fields."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 _BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+_WHOLE = re.compile(r"[+-]?\d+")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,20 @@ def option(name: str, kind: Any, text: str, *, group: Group, **settings: Any) ->
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, parameter]
     )
+
+
+def whole_numbers(kind: Any, tokens: Sequence[Token]) -> int | tuple[int, ...]:
+    """Return the whole numbers of a flag; the parser's own way would round 1.5 to 2.
+
+    Raises:
+        ValueError: a word is no whole number.
+    """
+    values = []
+    for token in tokens:
+        if not _WHOLE.fullmatch(token.value):
+            raise ValueError(f"{token.value!r} is no whole number")
+        values.append(int(token.value))
+    return tuple(values) if get_origin(kind) is tuple else values[0]
 
 
 def command(function: Callable[..., Any], parameters: list[inspect.Parameter], *, name: str) -> Callable[..., Any]:
@@ -81,6 +97,8 @@ def _parameter(name: str, info: FieldInfo, default: Any, *, group: Group) -> ins
     facts = [text for text in (_bounds(info), _shown(default)) if text]
     text = (info.description or "") + (f" ({'; '.join(facts)})" if facts else "")
     settings: dict[str, Any] = {} if kind is bool else {"negative": ()}
+    if int in (kind, *get_args(kind)):
+        settings["converter"] = whole_numbers
     return option(name, kind, text, group=group, consume_multiple=1 if listed else None, **settings)
 
 

@@ -1,6 +1,6 @@
 """What a mistyped command line is told: what is wrong, where, and which help page knows better."""
 
-from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
+from cyclopts import CoercionError, CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 from understudy.errors import ConfigError
 
@@ -18,4 +18,7 @@ def _what(error: CycloptsError) -> str:
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         given = error.keyword is not None
         return f"{error.keyword} needs a value" if given else f"{error.argument.name} is missing"
-    return str(error).rstrip(".")
+    what = str(error).rstrip(".")
+    if isinstance(error, CoercionError) and error.argument is not None and error.argument.name not in what:
+        return f"{error.argument.name}: {what}"
+    return what

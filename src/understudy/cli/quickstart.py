@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from understudy.cli.flags import whole_numbers
 from understudy.cli.printing import how_to_go_on, percent, plain_table, print_json, spread
 
 _ROWS = (
@@ -19,7 +20,7 @@ _ROWS = (
 
 def quickstart(
     *,
-    seed: int = 0,
+    seed: Annotated[int, Parameter(converter=whole_numbers)] = 0,
     run: Path = Path("runs/quickstart"),
     fresh: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,6 +13,7 @@ from understudy.errors import ConfigError, nearest
 from understudy.models import Classifier
 
 Fidelity = Literal["paper", "official", "instantiation"]
+MethodT = TypeVar("MethodT", bound="Method")  # and not Self, which the check of types in tests cannot follow
 PresetT = TypeVar("PresetT", bound=Callable[..., Any])
 
 
@@ -46,12 +47,12 @@ class Method(BaseModel, ABC):
     needs_data: ClassVar[bool]
 
     @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
+    def presets(cls: type[MethodT]) -> dict[str, Callable[[], MethodT]]:
         """Return the class's presets by name."""
         return {name: getattr(cls, name) for name in dir(cls) if getattr(getattr(cls, name), "_is_preset", False)}
 
     @classmethod
-    def preset(cls, name: str) -> Self:
+    def preset(cls: type[MethodT], name: str) -> MethodT:
         """Return a named preset.
 
         Raises:
@@ -82,7 +83,7 @@ class Method(BaseModel, ABC):
         """
 
     @classmethod
-    def checked(cls, values: dict[str, Any], *, where: str) -> Self:
+    def checked(cls: type[MethodT], values: dict[str, Any], *, where: str) -> MethodT:
         """Return the method with these values, each within its bounds.
 
         Raises:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 _PLAIN_SECONDS = 10.0
 
@@ -84,26 +84,50 @@ def tracking(sink: ProgressSink, phase: str, *, total: int, done: int, unit: str
         track.close()
 
 
+class _Pace:
+    """Rate and time left of one phase, counted from where this process found it."""
+
+    def __init__(self, total: int, done: int, unit: str) -> None:
+        self._total, self._first, self._unit = total, done, unit
+        self._start = time.monotonic()
+
+    def at(self, done: int) -> tuple[str, str]:
+        """Return the rate and the time left, as text; both empty while nothing is known."""
+        rate = (done - self._first) / max(time.monotonic() - self._start, 1e-9)
+        if rate <= 0:
+            return "", ""
+        return f"{rate:.1f} {self._unit}/s", f"{_duration((self._total - done) / rate)} left"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 class _Bar:
     def __init__(self, phase: str, total: int, done: int, unit: str) -> None:
         self._progress = Progress(
-            TextColumn("{task.description:<16}"),
-            BarColumn(bar_width=32),
-            TextColumn(f"{{task.completed}}/{{task.total}} {unit}"),
+            TextColumn("{task.description:<17}"),
+            BarColumn(bar_width=None),  # whatever the text leaves of the line
+            TextColumn("{task.completed}/{task.total}"),
             TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
+            console=Console(stderr=True, highlight=False),
+            expand=True,
         )
-        self._unit, self._first, self._start = unit, done, time.monotonic()
-        self._task = self._progress.add_task(phase.replace("_", " "), total=total, completed=done, note="", rate="")
+        self._pace = _Pace(total, done, unit)
+        self._task = self._progress.add_task(
+            phase.replace("_", " "), total=total, completed=done, rate=unit, left="", note=""
+        )
         self._progress.start()
 
     def update(self, done: int, note: str = "") -> None:
-        rate = (done - self._first) / max(time.monotonic() - self._start, 1e-9)
-        self._progress.update(self._task, completed=done, note=note, rate=f"{rate:.1f} {self._unit}/s")
+        rate, left = self._pace.at(done)
+        known = {"rate": rate, "left": left} if rate else {}
+        self._progress.update(self._task, completed=done, note=note, **known)
 
     def close(self) -> None:
         self._progress.stop()
@@ -112,18 +136,14 @@ class _Bar:
 class _Lines:
     def __init__(self, write: Callable[[str], object], phase: str, total: int, done: int, unit: str) -> None:
         self._write, self._phase, self._total, self._unit = write, phase.replace("_", " "), total, unit
-        self._first = done
-        self._start = time.monotonic()
-        self._shown = self._start
+        self._pace = _Pace(total, done, unit)
+        self._shown = time.monotonic()
         self._line = ""
 
     def update(self, done: int, note: str = "") -> None:
+        parts = [f"{self._phase}: {done}/{self._total} {self._unit}", *self._pace.at(done), note]
+        self._line = ", ".join(part for part in parts if part)
         now = time.monotonic()
-        rate = (done - self._first) / max(now - self._start, 1e-9)
-        left = (self._total - done) / rate if rate > 0 else 0.0
-        self._line = f"{self._phase}: {done}/{self._total} {self._unit}, {rate:.1f} {self._unit}/s, {left:.0f} s left"
-        if note:
-            self._line += f", {note}"
         if now - self._shown >= _PLAIN_SECONDS:
             self._shown, self._line = now, self._emit()
 

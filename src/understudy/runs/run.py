@@ -56,6 +56,7 @@ class Run:
         self.config = resolved_config(config, options)
         self._progress = progress if progress is not None and self.rank == 0 else Silent()
         self._claim(facts or {})
+        self.wait()  # or another process could put files into a folder that rank 0 has yet to find free
         self.events = EventLog(self.folder / "events.jsonl", writes=self.rank == 0)
 
     @property

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,18 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping[
     content = digest(plain)
     # One metadata key only: safetensors does not promise an order, and equal content must give equal bytes.
     header = {_KEY: json.dumps({"sha256": content, **meta}, sort_keys=True)}
-    write_atomic(path, lambda aside: save_file(plain, aside, metadata=header))
+    write_atomic(path, lambda aside: _write(aside, plain, header))
     return content
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata=header)
+    except SafetensorError as error:  # how a full disk looks from there
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def load_tensors(path: Path, *, verify: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

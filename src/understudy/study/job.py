@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from understudy import catalogue
 from understudy.bank import Bank
 from understudy.data import ImageSet, check_fits, load_images
@@ -83,7 +85,8 @@ def make_job(
     """
     entry = catalogue.entry(name, verb=verb)
     cls = catalogue.load(name, verb=verb)
-    base = cls.preset(preset).model_dump() if preset else {}
+    # All of it, so that a single value of a nested table overrides that value and not the whole table.
+    base = cls.preset(preset).model_dump() if preset else _defaults(cls)
     method = cls.checked(merged(base, options or {}), where=f"options of {name}")
     _require(model, "--student" if verb == "distil" else "--model", "the network to train, for instance cnn")
     if verb == "distil":
@@ -226,6 +229,12 @@ def _save(job: Job, run: Run, outcome: Outcome, ready: Ready) -> None:
     save_model(outcome.model, run.folder / "model", about=about)
     for name, control in outcome.controls.items():
         save_model(control, run.folder / "control" / name / "model", about={**about, "control": name})
+
+
+def _defaults(cls: type[Method]) -> dict[str, Any]:
+    fields = {name: info for name, info in cls.model_fields.items() if not info.is_required()}
+    given = {name: info.get_default(call_default_factory=True) for name, info in fields.items()}
+    return {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in given.items()}
 
 
 def _require(value: object, flag: str, expected: str) -> None:

@@ -65,7 +65,7 @@ def fill_bank(
                 run.check_interrupt()
 
                 def between(steps: int, done: int = done) -> None:
-                    track.update(done, f"{steps} steps into the next")
+                    track.update(done, f"+ {steps} steps")
                     run.check_interrupt()
 
                 drawn = draw(shard, between)

@@ -43,7 +43,7 @@ class _Sum(torch.autograd.Function):
 
 
 def _sum_over_processes(x: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(x)
+    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
     return total
 
 

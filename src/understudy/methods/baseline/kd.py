@@ -10,7 +10,7 @@ gradients shrink with 1/T², which some implementations leave so.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat
@@ -49,19 +49,19 @@ class KD(Method):
 
     @classmethod
     @preset
-    def digits(cls) -> Self:
+    def digits(cls) -> "KD":
         """The embedded 8x8 digits: a few seconds."""
         return cls(fit=Recipe(epochs=40, batch_size=64, learning_rate=0.05))
 
     @classmethod
     @preset
-    def mnist(cls) -> Self:
+    def mnist(cls) -> "KD":
         """MNIST with small networks."""
         return cls(crop_padding=2, fit=Recipe(epochs=8, batch_size=128, learning_rate=0.1))
 
     @classmethod
     @preset
-    def cifar10(cls) -> Self:
+    def cifar10(cls) -> "KD":
         """CIFAR-10 with residual networks: crops of 4 pixels, flips, and the one-cycle rule."""
         return cls(crop_padding=4, flip=True, fit=Recipe(epochs=30, batch_size=128, learning_rate=0.2))
 

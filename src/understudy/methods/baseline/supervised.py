@@ -6,7 +6,7 @@ Fidelity: paper.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 from pydantic import Field, NonNegativeInt
 from torch import Tensor, nn
@@ -40,19 +40,19 @@ class Supervised(Method):
 
     @classmethod
     @preset
-    def digits(cls) -> Self:
+    def digits(cls) -> "Supervised":
         """The embedded 8x8 digits: a few seconds."""
         return cls(fit=Recipe(epochs=40, batch_size=64, learning_rate=0.05))
 
     @classmethod
     @preset
-    def mnist(cls) -> Self:
+    def mnist(cls) -> "Supervised":
         """MNIST with a small convolutional network."""
         return cls(crop_padding=2, fit=Recipe(epochs=8, batch_size=128, learning_rate=0.1))
 
     @classmethod
     @preset
-    def cifar10(cls) -> Self:
+    def cifar10(cls) -> "Supervised":
         """CIFAR-10 with a residual network: crops of 4 pixels, flips, and the one-cycle rule."""
         return cls(crop_padding=4, flip=True, fit=Recipe(epochs=30, batch_size=128, learning_rate=0.2))
 

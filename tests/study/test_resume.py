@@ -1,0 +1,119 @@
+"""A run that is killed or stopped, and started again, ends in the same bytes as one that was left alone."""
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CAKE = (
+    "distil", "cake", "--student", "cnn:widths=4", "--data", "digits", "--sets", 12, "--sets-at-once", 2,
+    "--samples-per-set", 60, "--steps", 60, "--epochs", 12, "--batch-size", 32, "--optimiser", "adamw",
+    "--learning-rate", 0.01, "--log-every", 7, "--checkpoint-seconds", 0.05,
+)  # fmt: skip
+# Where the kills fall: seeded, so that a failure can be repeated as nearly as processes allow.
+PLAN = random.Random(20)
+MOMENTS = [
+    *(("synthesise", PLAN.randrange(1, 5)) for _ in range(2)),
+    *(("fit", PLAN.randrange(2, 30)) for _ in range(3)),
+    *(("fit_noise_control", PLAN.randrange(2, 30)) for _ in range(2)),
+]
+MOMENTS.sort(key=lambda moment: (("synthesise", "fit", "fit_noise_control").index(moment[0]), moment[1]))
+
+
+@pytest.fixture(scope="module")
+def line(teacher: Path) -> list[object]:
+    return [*CAKE, "--teacher", teacher]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(start, line: list[object], place: Path, outcome) -> dict[str, bytes | str]:
+    process = start(*line, "--run", "left-alone", cwd=place)
+    assert process.wait() == 0, process.log.read_text()
+    return outcome(place / "left-alone")
+
+
+def _progress(folder: Path, phase: str) -> int:
+    """Return the shards on file, or the entries of a training phase in the log."""
+    if phase == "synthesise":
+        return len(list((folder / "bank").glob("shard-*")))
+    log = folder / "events.jsonl"
+    return log.read_text().count(f'"phase": "{phase}"') if log.exists() else 0
+
+
+def _until(there: Callable[[], bool], process) -> None:
+    deadline = time.monotonic() + 60
+    while not there() and not process.ended:
+        assert time.monotonic() < deadline, process.log.read_text()
+        time.sleep(0.002)
+
+
+def test_killed_at_random_moments_a_run_ends_in_the_same_bytes(
+    start, line: list[object], place: Path, uninterrupted: dict[str, bytes | str], outcome
+) -> None:
+    folder, killed = place / "killed", []
+    for phase, amount in MOMENTS:
+        process = start(*line, "--run", folder, cwd=place)
+        _until(lambda: _progress(folder, phase) >= amount, process)  # noqa: B023: called at once
+        time.sleep(PLAN.uniform(0, 0.08))  # anywhere within a step, a checkpoint or a write
+        process.kill(signal.SIGKILL)
+        if process.wait() == -signal.SIGKILL:
+            done = (folder / "bank" / "manifest.json").exists(), (folder / "checkpoint").exists()
+            killed.append((phase, *done))
+    assert not (folder / "result.json").exists()
+    process = start(*line, "--run", folder, cwd=place)
+    assert process.wait() == 0, process.log.read_text()
+    assert len(killed) == len(MOMENTS)
+    assert any(not bank for _, bank, _ in killed)
+    assert any(bank and training for _, bank, training in killed)
+    found = outcome(folder)
+    assert found.keys() == uninterrupted.keys()
+    for name in found:
+        assert found[name] == uninterrupted[name], name
+
+
+@pytest.mark.parametrize("phase", ["synthesise", "fit"])
+def test_ctrl_c_puts_the_state_on_file_says_how_to_go_on_and_exits_130(
+    start, line: list[object], place: Path, uninterrupted: dict[str, bytes | str], outcome, phase: str
+) -> None:
+    folder = place / f"stopped-in-{phase}"
+    # Never by the clock: what is on file was put there by Ctrl-C.
+    line = [*line, "--checkpoint-seconds", 3600] if "--checkpoint-seconds" not in line else _slow_checkpoints(line)
+    process = start(*line, "--run", folder, cwd=place)
+    _until(lambda: _progress(folder, phase) >= 2, process)
+    process.kill(signal.SIGINT)
+    assert process.wait() == 130, process.log.read_text()
+    said = process.log.read_text()
+    assert f"stopped. What was done is on file in {folder}; run the same command again to go on." in said
+    assert "Traceback" not in said
+    assert "error" not in said
+    assert not (folder / "result.json").exists()
+    assert (folder / "checkpoint" / "fit.safetensors").exists() == (phase == "fit")
+    process = start(*line, "--run", folder, cwd=place)
+    assert process.wait() == 0, process.log.read_text()
+    assert outcome(folder) == uninterrupted
+
+
+def _slow_checkpoints(line: list[object]) -> list[object]:
+    at = line.index("--checkpoint-seconds")
+    return [*line[: at + 1], 3600, *line[at + 2 :]]
+
+
+def test_a_second_ctrl_c_stops_at_once(start, line: list[object], place: Path) -> None:
+    # One shard of many sets: a first Ctrl-C waits for its next look, a second does not.
+    slow = [*line, "--run", place / "stopped-twice"]
+    for name, value in (("--sets-at-once", 12), ("--steps", 100_000), ("--samples-per-set", 600)):
+        slow[slow.index(name) + 1] = value
+    process = start(*slow, cwd=place)
+    _until(lambda: (place / "stopped-twice" / "config.toml").exists(), process)
+    time.sleep(0.2)
+    process.kill(signal.SIGINT)
+    process.kill(signal.SIGINT)
+    begun = time.monotonic()
+    assert process.wait() == 130, process.log.read_text()
+    assert time.monotonic() - begun < 5
+    said = process.log.read_text()
+    assert "stopped." in said
+    assert "Traceback" not in said
