@@ -64,9 +64,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         server.stdin.flush()  # type: ignore[union-attr]
         return Started(int(server.stdout.readline()), log, server)  # type: ignore[union-attr]
 
-    yield begin
-    server.stdin.close()
-    assert server.wait(timeout=60) == 0
+    with server:
+        yield begin
+    assert server.returncode == 0
 
 
 @pytest.fixture(scope="session")

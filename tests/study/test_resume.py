@@ -11,16 +11,15 @@ import pytest
 CAKE = (
     "distil", "cake", "--student", "cnn:widths=4", "--data", "digits", "--sets", 12, "--sets-at-once", 2,
     "--samples-per-set", 60, "--steps", 60, "--epochs", 12, "--batch-size", 32, "--optimiser", "adamw",
-    "--learning-rate", 0.01, "--log-every", 7, "--checkpoint-seconds", 0.05,
+    "--learning-rate", 0.01, "--log-every", 7,
 )  # fmt: skip
 # Where the kills fall: seeded, so that a failure can be repeated as nearly as processes allow.
 PLAN = random.Random(20)
 MOMENTS = [
-    *(("synthesise", PLAN.randrange(1, 5)) for _ in range(2)),
-    *(("fit", PLAN.randrange(2, 30)) for _ in range(3)),
-    *(("fit_noise_control", PLAN.randrange(2, 30)) for _ in range(2)),
+    *(("synthesise", shards) for shards in sorted(PLAN.sample(range(1, 6), 2))),
+    *(("fit", entries) for entries in sorted(PLAN.sample(range(2, 30), 2))),
+    ("fit_noise_control", PLAN.randrange(2, 30)),
 ]
-MOMENTS.sort(key=lambda moment: (("synthesise", "fit", "fit_noise_control").index(moment[0]), moment[1]))
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +53,9 @@ def test_killed_at_random_moments_a_run_ends_in_the_same_bytes(
     start, line: list[object], place: Path, uninterrupted: dict[str, bytes | str], outcome
 ) -> None:
     folder, killed = place / "killed", []
+    line = [*line, "--run", folder, "--checkpoint-seconds", 0.05]
     for phase, amount in MOMENTS:
-        process = start(*line, "--run", folder, cwd=place)
+        process = start(*line, cwd=place)
         _until(lambda: _progress(folder, phase) >= amount, process)  # noqa: B023: called at once
         time.sleep(PLAN.uniform(0, 0.08))  # anywhere within a step, a checkpoint or a write
         process.kill(signal.SIGKILL)
@@ -63,7 +63,7 @@ def test_killed_at_random_moments_a_run_ends_in_the_same_bytes(
             done = (folder / "bank" / "manifest.json").exists(), (folder / "checkpoint").exists()
             killed.append((phase, *done))
     assert not (folder / "result.json").exists()
-    process = start(*line, "--run", folder, cwd=place)
+    process = start(*line, cwd=place)
     assert process.wait() == 0, process.log.read_text()
     assert len(killed) == len(MOMENTS)
     assert any(not bank for _, bank, _ in killed)
@@ -79,9 +79,8 @@ def test_ctrl_c_puts_the_state_on_file_says_how_to_go_on_and_exits_130(
     start, line: list[object], place: Path, uninterrupted: dict[str, bytes | str], outcome, phase: str
 ) -> None:
     folder = place / f"stopped-in-{phase}"
-    # Never by the clock: what is on file was put there by Ctrl-C.
-    line = [*line, "--checkpoint-seconds", 3600] if "--checkpoint-seconds" not in line else _slow_checkpoints(line)
-    process = start(*line, "--run", folder, cwd=place)
+    line = [*line, "--run", folder, "--checkpoint-seconds", 3600]  # what is on file was put there by Ctrl-C
+    process = start(*line, cwd=place)
     _until(lambda: _progress(folder, phase) >= 2, process)
     process.kill(signal.SIGINT)
     assert process.wait() == 130, process.log.read_text()
@@ -91,29 +90,23 @@ def test_ctrl_c_puts_the_state_on_file_says_how_to_go_on_and_exits_130(
     assert "error" not in said
     assert not (folder / "result.json").exists()
     assert (folder / "checkpoint" / "fit.safetensors").exists() == (phase == "fit")
-    process = start(*line, "--run", folder, cwd=place)
+    process = start(*line, cwd=place)
     assert process.wait() == 0, process.log.read_text()
     assert outcome(folder) == uninterrupted
 
 
-def _slow_checkpoints(line: list[object]) -> list[object]:
-    at = line.index("--checkpoint-seconds")
-    return [*line[: at + 1], 3600, *line[at + 2 :]]
-
-
 def test_a_second_ctrl_c_stops_at_once(start, line: list[object], place: Path) -> None:
-    # One shard of many sets: a first Ctrl-C waits for its next look, a second does not.
+    # A first Ctrl-C waits for the next look at it, which is minutes away here; a second does not.
     slow = [*line, "--run", place / "stopped-twice"]
-    for name, value in (("--sets-at-once", 12), ("--steps", 100_000), ("--samples-per-set", 600)):
+    for name, value in (("--sets-at-once", 12), ("--steps", 100_000), ("--samples-per-set", 20_000)):
         slow[slow.index(name) + 1] = value
     process = start(*slow, cwd=place)
     _until(lambda: (place / "stopped-twice" / "config.toml").exists(), process)
-    time.sleep(0.2)
+    time.sleep(0.3)
     process.kill(signal.SIGINT)
+    time.sleep(0.3)  # two at once would be delivered as one
     process.kill(signal.SIGINT)
-    begun = time.monotonic()
     assert process.wait() == 130, process.log.read_text()
-    assert time.monotonic() - begun < 5
     said = process.log.read_text()
-    assert "stopped." in said
+    assert said.endswith("stopped.\n")
     assert "Traceback" not in said

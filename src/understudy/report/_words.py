@@ -1,5 +1,7 @@
 """What the numbers of a run mean, in plain sentences, with the controls beside them."""
 
+from dataclasses import dataclass
+
 from understudy.catalogue import entries
 from understudy.report._format import NBSP, count, finite, percent, percent_range
 from understudy.report._read import Interval, Result
@@ -9,6 +11,27 @@ FIDELITY = {
     "official": "follows the authors' published code where it departs from the paper",
     "instantiation": "our reading: the published sources do not state every formula of this method",
 }
+
+
+@dataclass(frozen=True)
+class Control:
+    """A student that a run is put beside: how its key is known, and what to say of it."""
+
+    word: str
+    samples: str
+    if_as_good: str
+
+
+NOISE = Control(
+    word="noise",
+    samples="the same number of Gaussian-noise samples instead",
+    if_as_good="the noise control is as good, so this task does not show that the method works",
+)
+START = Control(
+    word="start",
+    samples="the samples as they start, before any update",
+    if_as_good="the start alone is as good, so the updates add nothing here",
+)
 
 
 def heading(result: Result) -> str:
@@ -23,7 +46,7 @@ def sentences(result: Result) -> list[str]:
         return [*_synthetic(result), "No real data were given, so nothing is known about real inputs."]
     if result.subject == "model" or "teacher" not in result.scores:
         return _accuracy_alone(result)
-    return [*_agreement(result), *_noise(result), *_accuracy(result), *_real(result)]
+    return [*_agreement(result), *_control(result, NOISE), *_control(result, START), *_accuracy(result), *_real(result)]
 
 
 def retention(result: Result) -> float | None:
@@ -51,18 +74,22 @@ def control_key(result: Result, word: str) -> str | None:
 
 def noise_verdict(result: Result) -> str:
     """Compare the student with noise: `better`, `unclear` (intervals meet), `as good`, or empty."""
-    student, noise = _noise_pair(result)
-    mine, other = value_of(student), value_of(noise)
-    if student is None or noise is None or mine is None or other is None:
+    return _verdict(*_beside(result, NOISE))
+
+
+def _verdict(student: Interval | None, control: Interval | None) -> str:
+    mine, other = value_of(student), value_of(control)
+    if student is None or control is None or mine is None or other is None:
         return ""
     if other >= mine:
         return "as good"
-    low, high = finite(student.low), finite(noise.high)
+    low, high = finite(student.low), finite(control.high)
     return "unclear" if low is not None and high is not None and high >= low else "better"
 
 
-def _noise_pair(result: Result) -> tuple[Interval | None, Interval | None]:
-    key = control_key(result, "noise")
+def _beside(result: Result, control: Control) -> tuple[Interval | None, Interval | None]:
+    """Return the student's and a control's agreement, or their accuracy where one of them has no agreement."""
+    key = control_key(result, control.word)
     if key is None:
         return None, None
     mine, other = result.score, result.scores[key]
@@ -85,16 +112,15 @@ def _agreement(result: Result) -> list[str]:
     return [f"The student picks the same class as the teacher on {share}."]
 
 
-def _noise(result: Result) -> list[str]:
-    student, noise = _noise_pair(result)
-    verdict = noise_verdict(result)
-    if student is None or noise is None or not verdict:
+def _control(result: Result, control: Control) -> list[str]:
+    student, other = _beside(result, control)
+    verdict = _verdict(student, other)
+    if student is None or other is None or not verdict:
         return []
     quantity = "agreement" if student is result.score.agreement else "accuracy"
-    start = "Trained on the same number of Gaussian-noise samples instead, it would have reached"
-    reached = f"{start} {percent(noise.value)} {quantity}"
+    reached = f"Trained on {control.samples}, it would have reached {percent(other.value)} {quantity}"
     if verdict == "as good":
-        return [f"{reached}: the noise control is as good, so this task does not show that the method works."]
+        return [f"{reached}: {control.if_as_good}."]
     if verdict == "unclear":
         return [f"{reached}: the two intervals overlap, so the difference may be chance."]
     return [f"{reached}."]

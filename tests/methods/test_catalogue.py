@@ -1,0 +1,199 @@
+"""One contract for all methods: every name of the catalogue is run through it, before its author writes a line."""
+
+import inspect
+import json
+import tomllib
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import pytest
+import tomli_w
+import torch
+from pydantic import BaseModel, ValidationError
+
+from understudy import catalogue
+from understudy.bank import Bank
+from understudy.data import ImageSet
+from understudy.errors import ConfigError
+from understudy.methods.method import Access, Method, Outcome
+from understudy.models import Classifier, build_model
+from understudy.runs.run import Run
+from understudy.runs.run import without_none
+from understudy.runs.tensors import digest
+from understudy.training import Recipe
+
+MakeRun = Callable[..., Run]
+Given = Callable[[str], dict[str, Any]]
+
+NAMES = sorted(catalogue.METHODS)
+
+# What makes a method small enough to be run here; a new one may need a line of its own.
+TINY: dict[str, dict[str, object]] = {
+    "cake": {"sets": 4, "samples_per_set": 100, "steps": 10, "tv_weight": 1e3, "held_out_frac": 0.1},
+}
+RECIPE = Recipe(epochs=5, batch_size=64, learning_rate=0.05)
+
+
+def tiny(name: str) -> Method:
+    return catalogue.load(name)(fit=RECIPE, **TINY.get(name, {}))
+
+
+@pytest.fixture
+def given(digits: tuple[ImageSet, ImageSet], digits_teacher: Classifier) -> Given:
+    """Return a function that gives a method what its entry says it needs: fresh networks, and data where it may."""
+
+    def given(name: str) -> dict[str, Any]:
+        entry, data = catalogue.entry(name), digits[0]
+        network = build_model(
+            "cnn:widths=4-8", input_shape=data.shape, classes=10, mean=data.mean, std=data.std, seed=1
+        )
+        found: dict[str, Any] = {"data": data.take(torch.arange(640))} if entry.data else {}
+        if entry.verb == "train":
+            return {**found, "model": network}
+        return {**found, "teacher": digits_teacher, "student": network}
+
+    return given
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_entry_tells_the_truth(name: str) -> None:
+    entry, cls = catalogue.entry(name), catalogue.load(name)
+    assert issubclass(cls, Method)
+    assert cls.fidelity == entry.fidelity
+    assert cls.needs_data is entry.data
+    if entry.verb == "distil":
+        assert cls.requires.name.lower().replace("_", "-") == entry.access
+    assert isinstance(cls.requires, Access)
+    assert entry.summary.endswith(".")
+    assert f".{entry.family}." in f"{cls.__module__}."
+    wanted = {"train": {"model"}, "distil": {"teacher", "student"}}[entry.verb] | ({"data"} if entry.data else set())
+    assert wanted | {"run"} <= inspect.signature(cls.run).parameters.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_source_and_fidelity_are_written_down(name: str) -> None:
+    cls = catalogue.load(name)
+    module = inspect.getdoc(import_module(cls.__module__)) or ""
+    assert f"Fidelity: {cls.fidelity}" in module
+    paper = catalogue.entry(name).paper.rpartition("arXiv ")[2]
+    assert paper in module
+    assert paper in (inspect.getdoc(cls) or "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hyperparameters_are_explained_frozen_and_closed(name: str) -> None:
+    cls = catalogue.load(name)
+    method = cls()
+    for field, info in cls.model_fields.items():
+        assert info.description, f"{field} has no docstring"
+        assert not info.is_required(), f"{field} has no default"
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(method, next(iter(cls.model_fields)), 1)
+    with pytest.raises(ConfigError, match="is no option here"):
+        cls.checked({"no_such_option": 1}, where="options")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_are_bounded(name: str) -> None:
+    """No number may be NaN, nor a minus million, unless a field says that any value makes sense."""
+    cls = catalogue.load(name)
+    free = {"start_mean"}
+    for field, info in cls.model_fields.items():
+        default = info.default
+        if isinstance(default, bool | str | tuple | BaseModel) or field in free:
+            continue
+        for wrong in (float("nan"), -1e6):
+            with pytest.raises(ConfigError, match=field):
+                cls.checked({field: wrong}, where="options")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_presets_are_valid_and_survive_a_configuration_file(name: str) -> None:
+    cls = catalogue.load(name)
+    presets = cls.presets()
+    assert "digits" in presets
+    for title, make in presets.items():
+        method = make()
+        assert inspect.getdoc(make), f"{title} has no docstring"
+        text = tomli_w.dumps(without_none(method.model_dump(mode="json")))
+        assert cls.checked(tomllib.loads(text), where="config.toml") == method
+    with pytest.raises(ConfigError, match="did you mean 'digits'"):
+        cls.preset("digitz")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_costs_are_known_before_a_run(name: str, given: Given) -> None:
+    network = given(name).get("model") or given(name)["student"]
+    cost = tiny(name).cost(network, rows=640)
+    assert {"training_steps", "parameters"} <= cost.keys()
+    assert all(isinstance(value, int) and value > 0 for value in cost.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_learns_and_touches_nothing_else(name: str, run: Run, given: Given, digits_teacher: Classifier) -> None:
+    """The network given is the one that is trained; teacher, data and the global random stream stay as they were."""
+    things = given(name)
+    network = things.get("model") or things["student"]
+    before, teacher = digest(network.state_dict()), digest(digits_teacher.state_dict())
+    images = things["data"].images.clone() if "data" in things else None
+    torch.manual_seed(11)
+    state = torch.random.get_rng_state()
+    outcome = tiny(name).run(run=run, **things)
+    assert isinstance(outcome, Outcome)
+    assert outcome.model is network
+    assert digest(network.state_dict()) != before
+    assert not network.training or not any(module.training for module in network.net.modules())
+    assert digest(digits_teacher.state_dict()) == teacher
+    assert torch.equal(torch.random.get_rng_state(), state)
+    if images is not None:
+        assert torch.equal(things["data"].images, images)
+    entries = [entry for entry in run.events if entry["phase"] == "fit"]
+    assert entries[-1]["metrics"]["loss"] < entries[0]["metrics"]["loss"]
+    json.dumps(outcome.facts, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seeds_decide_everything(name: str, make_run: MakeRun, given: Given) -> None:
+    def trained(folder: str, seed: int) -> str:
+        return digest(tiny(name).run(run=make_run(folder, seed=seed), **given(name)).model.state_dict())
+
+    assert trained("one", 0) == trained("two", 0) != trained("three", 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stopped_in_training_and_resumed_is_the_same(
+    name: str, make_run: MakeRun, given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = make_run("whole"), make_run("cut", checkpoint_seconds=1e-9)
+    expected = tiny(name).run(run=whole, **given(name))
+    real, calls = torch.optim.SGD.step, []
+
+    def power_cut(self: torch.optim.SGD, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            tiny(name).run(run=cut, **given(name))
+    resumed = tiny(name).run(run=cut, **given(name))
+    assert digest(resumed.model.state_dict()) == digest(expected.model.state_dict())
+    logs = [[(e["phase"], e["step"], e["metrics"]) for e in each.events] for each in (cut, whole)]
+    assert logs[0] == logs[1]
+
+
+def test_methods_without_data_keep_a_bank_of_what_they_drew(run: Run, given: Given) -> None:
+    for name in NAMES:
+        if catalogue.entry(name).family == "data_free":
+            tiny(name).run(run=run, **given(name))
+            assert len(Bank(run.folder / "bank")) == tiny(name).cost(given(name)["student"], rows=None)["samples"]
+
+
+def test_names_that_are_not_there_list_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'cake'"):
+        catalogue.entry("cakes")
+    with pytest.raises(ConfigError, match="use `understudy distil cake`"):
+        catalogue.entry("cake", verb="train")
