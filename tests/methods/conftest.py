@@ -80,9 +80,7 @@ def moons(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Moons]:
             return {"loss": nn.functional.cross_entropy(module(batch[0]), batch[1])}
 
         run = Run(tmp_path_factory.mktemp("moons") / "run", {}, RunOptions(device="cpu", seed=seed))
-        fit(
-            teacher, batch_at=batch_at, objective=objective, recipe=RECIPE, steps_per_epoch=7, run=run, phase="fit"
-        )
+        fit(teacher, batch_at=batch_at, objective=objective, recipe=RECIPE, steps_per_epoch=7, run=run, phase="fit")
         return Moons(x[test], y[test], teacher, lambda: moons_network(2 * seed + 1, shifted=shifted))
 
     return moons
@@ -105,5 +103,3 @@ def digits_teacher(digits: tuple[ImageSet, ImageSet], tmp_path_factory: pytest.T
     recipe = Recipe(epochs=12, batch_size=64, learning_rate=0.05)
     Supervised(fit=recipe).run(model=teacher, data=train, run=run)
     return teacher
-
-

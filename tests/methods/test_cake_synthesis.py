@@ -29,9 +29,7 @@ SMALL: dict[str, Any] = {
 
 def tiny_teacher(spec: str = "cnn:widths=4-6", shape: tuple[int, ...] = (1, 8, 8), classes: int = 4) -> Classifier:
     channels = shape[0] if len(shape) == 3 else 1
-    return build_model(
-        spec, input_shape=shape, classes=classes, mean=[0.3] * channels, std=[0.4] * channels, seed=0
-    )
+    return build_model(spec, input_shape=shape, classes=classes, mean=[0.3] * channels, std=[0.4] * channels, seed=0)
 
 
 def synthesise(method: CAKE, teacher: Classifier, run: Run) -> Bank:

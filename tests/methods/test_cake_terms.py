@@ -92,7 +92,9 @@ def test_golden_terms_of_the_specification() -> None:
     assert float(contrast_term(small)) == pytest.approx(2.5, abs=1e-12)
     assert float(classification_term(small, torch.tensor([[[0, 1]]]))) == pytest.approx(0.4401896985611955, abs=1e-12)
     assert float(contrast_term(large)) == pytest.approx(11.333333333333332, abs=1e-12)
-    assert float(classification_term(large, torch.tensor([LARGE_LABELS]))) == pytest.approx(3.0321920153842576, abs=1e-12)
+    assert float(classification_term(large, torch.tensor([LARGE_LABELS]))) == pytest.approx(
+        3.0321920153842576, abs=1e-12
+    )
     mean = large.softmax(dim=-1).mean(dim=(1, 2))[0].tolist()
     assert mean == pytest.approx([0.4530019452010168, 0.2341021474402527, 0.3128959073587307], abs=1e-12)
     assert float(entropy_term(large)) == pytest.approx(-0.1537660669408487, abs=1e-12)

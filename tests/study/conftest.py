@@ -11,9 +11,6 @@ from typing import Any
 
 import pytest
 
-ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
-
-
 @dataclass
 class Started:
     """A command line in a process of its own."""
@@ -45,14 +42,28 @@ Start = Callable[..., Started]
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all runs of these tests; modules in it can be imported."""
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="session")
+def environment(place: Path) -> dict[str, str]:
+    """What processes of these tests find in their environment."""
+    path = os.pathsep.join(filter(None, [str(place), os.environ.get("PYTHONPATH", "")]))
+    fixed = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "COLUMNS": "80", "PYTHONPATH": path}
+    return {**os.environ, **fixed}
+
+
+@pytest.fixture(scope="session")
+def start(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Start a command line in a process of its own; one at a time."""
     server = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=ENVIRONMENT,
+        env=environment,
     )
     assert server.stdin is not None
     assert server.stdout is not None
@@ -67,12 +78,6 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     with server:
         yield begin
     assert server.returncode == 0
-
-
-@pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for all runs of these tests."""
-    return tmp_path_factory.mktemp("study")
 
 
 @pytest.fixture(scope="session")

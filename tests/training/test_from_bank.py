@@ -1,6 +1,5 @@
 """Fitting to a bank: the student's loss, the rows it sees, and what it refuses."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,7 +47,9 @@ def test_the_loss_at_temperature_one_is_that_of_the_released_code() -> None:
     generator = torch.Generator().manual_seed(0)
     h, f = torch.randn(2, 7, 4, generator=generator, dtype=torch.float64)
     soft = student_loss(h, f, temperature=1.0, soft_labels=True)
-    assert float(soft) == pytest.approx(float(soft_cross_entropy(h, f.softmax(dim=1), reduction="batchmean")), abs=1e-12)
+    assert float(soft) == pytest.approx(
+        float(soft_cross_entropy(h, f.softmax(dim=1), reduction="batchmean")), abs=1e-12
+    )
     hard = student_loss(h, f, temperature=1.0, soft_labels=False)
     assert float(hard) == pytest.approx(float(nn.functional.cross_entropy(h, f.argmax(dim=1))), abs=1e-12)
 

@@ -36,5 +36,7 @@ def test_what_is_not_finite_is_named() -> None:
     meter = Meter(CPU)
     meter.add(scalars(float("inf"), 0.0))
     meter.add(scalars(1.0, 0.0))
-    with pytest.raises(DivergenceError, match=r"^loss became NaN or infinite in training\n  where:    phase fit, step 3"):
+    with pytest.raises(
+        DivergenceError, match=r"^loss became NaN or infinite in training\n  where:    phase fit, step 3"
+    ):
         meter.read("phase fit, step 3")

@@ -16,12 +16,13 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
-from understudy.data import Augment, Batch, Batches, ImageSet
-from understudy.losses import hard_cross_entropy, kl_divergence
+from understudy.data import Augment, Batch, ImageSet
+from understudy.losses import hard_cross_entropy, kl_divergence, tempered_kl
 from understudy.methods.method import Access, Fidelity, Method, Outcome, preset
 from understudy.models import Classifier, count_parameters, freeze
 from understudy.runs.run import Run
-from understudy.training import Recipe, fit
+from understudy.training import Recipe
+from understudy.training.from_images import CIFAR10, DIGITS, MNIST, fit_on_images
 
 
 class KD(Method):
@@ -51,26 +52,26 @@ class KD(Method):
     @preset
     def digits(cls) -> "KD":
         """The embedded 8x8 digits: a few seconds."""
-        return cls(fit=Recipe(epochs=40, batch_size=64, learning_rate=0.05))
+        return cls(fit=DIGITS)
 
     @classmethod
     @preset
     def mnist(cls) -> "KD":
         """MNIST with small networks."""
-        return cls(crop_padding=2, fit=Recipe(epochs=8, batch_size=128, learning_rate=0.1))
+        return cls(crop_padding=2, fit=MNIST)
 
     @classmethod
     @preset
     def cifar10(cls) -> "KD":
         """CIFAR-10 with residual networks: crops of 4 pixels, flips, and the one-cycle rule."""
-        return cls(crop_padding=4, flip=True, fit=Recipe(epochs=30, batch_size=128, learning_rate=0.2))
+        return cls(crop_padding=4, flip=True, fit=CIFAR10)
 
     def loss(self, logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """Return (1 − α)·CE + α·T²·KL, or without the T²."""
         labelled = hard_cross_entropy(logits, labels, reduction="mean")
-        softened = kl_divergence(logits, teacher_logits, temperature=self.temperature, reduction="batchmean")
-        factor = self.temperature**2 if self.squared_factor else 1.0
-        return (1 - self.alpha) * labelled + self.alpha * factor * softened
+        divergence = tempered_kl if self.squared_factor else kl_divergence
+        softened = divergence(logits, teacher_logits, temperature=self.temperature, reduction="batchmean")
+        return (1 - self.alpha) * labelled + self.alpha * softened
 
     def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:
         """Return training steps, images seen and parameters."""
@@ -86,13 +87,6 @@ class KD(Method):
         answers = freeze(
             teacher.to(run.device), precision=run.options.precision, channels_last=run.options.channels_last
         )
-        batches = Batches(
-            data,
-            batch_size=self.fit.batch_size,
-            seed=run.seed,
-            augment=Augment(crop_padding=self.crop_padding, flip=self.flip),
-            device=run.device,
-        )
 
         def objective(module: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
             with torch.no_grad():
@@ -105,13 +99,6 @@ class KD(Method):
                 "agreement": same.float().mean(),
             }
 
-        fit(
-            student,
-            batch_at=lambda step: batches.at(step, rank=run.rank, world=run.world),
-            objective=objective,
-            recipe=self.fit,
-            steps_per_epoch=batches.steps_per_epoch,
-            run=run,
-            phase="fit",
-        )
+        augment = Augment(crop_padding=self.crop_padding, flip=self.flip)
+        fit_on_images(student, data, objective=objective, augment=augment, recipe=self.fit, run=run)
         return Outcome(student)

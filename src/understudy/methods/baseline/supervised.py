@@ -11,12 +11,13 @@ from typing import Annotated, ClassVar
 from pydantic import Field, NonNegativeInt
 from torch import Tensor, nn
 
-from understudy.data import Augment, Batch, Batches, ImageSet
+from understudy.data import Augment, Batch, ImageSet
 from understudy.losses import hard_cross_entropy
 from understudy.methods.method import Access, Fidelity, Method, Outcome, preset
 from understudy.models import Classifier, count_parameters
 from understudy.runs.run import Run
-from understudy.training import Recipe, fit
+from understudy.training import Recipe
+from understudy.training.from_images import CIFAR10, DIGITS, MNIST, fit_on_images
 
 
 class Supervised(Method):
@@ -42,19 +43,19 @@ class Supervised(Method):
     @preset
     def digits(cls) -> "Supervised":
         """The embedded 8x8 digits: a few seconds."""
-        return cls(fit=Recipe(epochs=40, batch_size=64, learning_rate=0.05))
+        return cls(fit=DIGITS)
 
     @classmethod
     @preset
     def mnist(cls) -> "Supervised":
         """MNIST with a small convolutional network."""
-        return cls(crop_padding=2, fit=Recipe(epochs=8, batch_size=128, learning_rate=0.1))
+        return cls(crop_padding=2, fit=MNIST)
 
     @classmethod
     @preset
     def cifar10(cls) -> "Supervised":
         """CIFAR-10 with a residual network: crops of 4 pixels, flips, and the one-cycle rule."""
-        return cls(crop_padding=4, flip=True, fit=Recipe(epochs=30, batch_size=128, learning_rate=0.2))
+        return cls(crop_padding=4, flip=True, fit=CIFAR10)
 
     def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:
         """Return training steps, images seen and parameters."""
@@ -67,26 +68,12 @@ class Supervised(Method):
 
     def run(self, *, model: Classifier, data: ImageSet, run: Run) -> Outcome:
         """Train `model` in place on labelled images; a run that was stopped goes on."""
-        batches = Batches(
-            data,
-            batch_size=self.fit.batch_size,
-            seed=run.seed,
-            augment=Augment(crop_padding=self.crop_padding, flip=self.flip),
-            device=run.device,
-        )
 
         def objective(module: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
             logits = module(batch.x)
             loss = hard_cross_entropy(logits, batch.labels, smoothing=self.label_smoothing, reduction="mean")
             return {"loss": loss, "accuracy": (logits.argmax(dim=1) == batch.labels).float().mean()}
 
-        fit(
-            model,
-            batch_at=lambda step: batches.at(step, rank=run.rank, world=run.world),
-            objective=objective,
-            recipe=self.fit,
-            steps_per_epoch=batches.steps_per_epoch,
-            run=run,
-            phase="fit",
-        )
+        augment = Augment(crop_padding=self.crop_padding, flip=self.flip)
+        fit_on_images(model, data, objective=objective, augment=augment, recipe=self.fit, run=run)
         return Outcome(model)
