@@ -47,9 +47,7 @@ def _assert_same(folder: Path, reference: str) -> None:
     assert not list(folder.rglob("*.partial"))
 
 
-def test_a_disk_that_fills_up_again_and_again(
-    cli, refused, line: list[str], scratch: Path, tiny_disk: Path
-) -> None:
+def test_a_disk_that_fills_up_again_and_again(cli, refused, line: list[str], scratch: Path, tiny_disk: Path) -> None:
     line = [*line, "--json", "--checkpoint-seconds", "0.001", "--run"]
     size, refusals = 12, 0
     while not (tiny_disk / "run" / "report.html").exists():

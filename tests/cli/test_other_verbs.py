@@ -34,9 +34,7 @@ def test_evaluate_prints_a_table_that_fits(cli, teacher: Path) -> None:
     assert max(map(len, said.out.splitlines())) <= 80
 
 
-def test_evaluate_takes_a_classifier_of_transformers(
-    cli, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evaluate_takes_a_classifier_of_transformers(cli, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError):  # one that was built for another torch: hide it, as none is needed
@@ -102,9 +100,7 @@ def test_report_refuses_what_is_no_finished_run(refused, cli, train_line: list[s
     assert not (scratch / "page.html").exists()
 
 
-def test_doctor_says_what_is_there_and_what_is_missing(
-    cli, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_says_what_is_there_and_what_is_missing(cli, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (scratch / "sets" / "flowers").mkdir(parents=True)
     monkeypatch.setenv("UNDERSTUDY_DATA", str(scratch / "sets"))
     monkeypatch.setenv("CXX", "no-such-compiler")

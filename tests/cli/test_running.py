@@ -137,9 +137,7 @@ def test_a_bank_serves_a_second_student(cli, refused, cake_line: list[str], scra
     assert not (scratch / "other").exists()
 
 
-def test_without_data_a_student_is_distilled_and_nothing_is_measured_on_real_images(
-    cli, cake_line: list[str]
-) -> None:
+def test_without_data_a_student_is_distilled_and_nothing_is_measured_on_real_images(cli, cake_line: list[str]) -> None:
     at = cake_line.index("--data")
     said = cli(*cake_line[:at], *cake_line[at + 2 :])
     assert said.code == 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+
 @dataclass
 class Started:
     """A command line in a process of its own."""

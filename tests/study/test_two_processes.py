@@ -46,10 +46,14 @@ def test_training_gives_the_same_weights(start, together: Together, place: Path,
     done = together(*line, f"together-{norm}", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)  # one object, so the second process printed nothing
-    one, two = (load_tensors(place / f"{kind}-{norm}" / "model" / "model.safetensors")[0] for kind in ("alone", "together"))
+    one, two = (
+        load_tensors(place / f"{kind}-{norm}" / "model" / "model.safetensors")[0] for kind in ("alone", "together")
+    )
     assert one.keys() == two.keys()
     for name in one:
-        torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            two[name], one[name], rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
     logs = [(place / f"{kind}-{norm}" / "events.jsonl").read_text().splitlines() for kind in ("alone", "together")]
     assert len(logs[0]) == len(logs[1]) == 2
     for ours, theirs in zip(*(map(json.loads, log) for log in logs), strict=True):

@@ -1,12 +1,13 @@
 """Fitting to a bank: the student's loss, the rows it sees, and what it refuses."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from understudy.bank import Bank, BankWriter
+from understudy.bank import Bank, BankWriter, StorageType
 from understudy.errors import ConfigError, DataError
 from understudy.losses import soft_cross_entropy, tempered_kl
 from understudy.models import Classifier
@@ -113,3 +114,22 @@ def test_no_row_left_is_an_error_that_names_the_sizes(bank: Bank, run: Run) -> N
 def test_a_student_of_other_coordinates_is_refused(bank: Bank, run: Run) -> None:
     with pytest.raises(ConfigError, match=r"student and bank differ in mean: \[0.5\] and \[0.0\]"):
         fit(student(mean=0.5), bank, run)
+
+
+@pytest.mark.parametrize("storage", ["float16", "uint8"])
+def test_a_bf16_run_learns_from_a_compact_bank_of_several_shards(
+    tmp_path: Path, make_run: Callable[..., Run], storage: StorageType
+) -> None:
+    # Autocast refuses to concatenate float16 rows, so batches must be made outside it.
+    writer = BankWriter(
+        tmp_path / "bank", storage=storage, about={"shape": [3], "classes": 3, "mean": [0.0], "std": [1.0]}
+    )
+    for shard in range(2):
+        x = torch.randn(ROWS // 2, 3, generator=torch.Generator().manual_seed(shard))
+        writer.write(
+            shard, x, answers={"logits": 4 * x, "step_size": torch.full((ROWS // 2,), 0.1)}, record={"sets": []}
+        )
+    writer.finish(2)
+    model, stored = student(), Bank(tmp_path / "bank")
+    fit(model, stored, make_run(precision="bf16"))
+    assert held_out_agreement(model, stored, held_out_frac=0.2, seed=0).value > 0.9

@@ -82,7 +82,7 @@ def fit_on_bank(
         return bank.rows(rows[shuffle.at(step, rank=run.rank, world=run.world)])
 
     def objective(module: nn.Module, batch: BankRows) -> Mapping[str, Tensor]:
-        logits = module(batch.inputs)
+        logits = module(batch.inputs).float()  # bf16 under autocast, and the loss is taken in float32
         loss = student_loss(logits, batch.logits, temperature=temperature, soft_labels=soft_labels)
         same = logits.argmax(dim=1) == batch.logits.argmax(dim=1)
         return {"loss": loss, "agreement": same.float().mean()}

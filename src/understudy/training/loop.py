@@ -120,8 +120,9 @@ class _Session:
             for step in range(start, self.steps):
                 _seed_dropout(derive_seed(run.seed, self.phase, rank=run.rank, step=step), device)
                 self._set_rates(step)
+                batch = batch_at(step)  # outside autocast, which refuses to put float16 rows together
                 with autocast:
-                    scalars = objective(model, batch_at(step))
+                    scalars = objective(model, batch)
                 accelerator.backward(scalars["loss"])
                 self.optimiser.step()
                 self.optimiser.zero_grad(set_to_none=True)
