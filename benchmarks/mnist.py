@@ -18,12 +18,12 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results" / "mnist"
 TEACHERS = {"bn": "cnn:widths=16-32-64", "plain": "cnn:widths=16-32-64,norm=none"}
-# name: (teacher, student, reuses the bank of)
+# name: (teacher, student, reuses the bank of, further flags); some controls are left out to save time
 STUDENTS = {
-    "same": ("bn", "cnn:widths=16-32-64", None),
-    "mlp": ("bn", "mlp:widths=256-256", "same"),
-    "vit": ("bn", "vit:patch=7,dim=64,depth=3,heads=4", "same"),
-    "plain_teacher": ("plain", "cnn:widths=16-32-64", None),
+    "same": ("bn", "cnn:widths=16-32-64", None, []),
+    "mlp": ("bn", "mlp:widths=256-256", "same", ["--no-start-control"]),
+    "vit": ("bn", "vit:patch=7,dim=64,depth=3,heads=4", "same", ["--no-start-control", "--no-noise-control"]),
+    "plain_teacher": ("plain", "cnn:widths=16-32-64", None, ["--no-start-control"]),
 }
 
 
@@ -52,12 +52,12 @@ def commands(runs: Path, seed: int) -> Iterator[tuple[str, list[str]]]:
     common = ["--data", "mnist", "--preset", "mnist", "--precision", "bf16", "--seed", str(seed)]
     for name, spec in TEACHERS.items():
         yield f"teacher_{name}-s{seed}", ["train", "--model", spec, *common]
-    for name, (teacher, spec, bank) in STUDENTS.items():
-        given = ["--teacher", str(runs / f"teacher_{teacher}-s{seed}"), "--student", spec]
+    for name, (teacher, spec, bank, flags) in STUDENTS.items():
+        given = ["--teacher", str(runs / f"teacher_{teacher}-s{seed}"), "--student", spec, *flags]
         reuse = ["--bank", str(runs / f"cake_{bank}-s{seed}" / "bank")] if bank else []
         yield f"cake_{name}-s{seed}", ["distil", "cake", *given, *reuse, *common]
     given = ["--teacher", str(runs / f"teacher_bn-s{seed}"), "--student", TEACHERS["bn"]]
-    yield f"kd_same-s{seed}", ["distil", "kd", *given, *common]
+    yield f"kd_same-s{seed}", ["distil", "kd", *given, "--epochs", "3", *common]
 
 
 def rows() -> Iterator[str]:

@@ -131,9 +131,7 @@ def test_half_precision_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
         writer.write(0, torch.full((1, 2), 1e5), answers={}, record={})
 
 
-def test_a_full_disk_keeps_the_shards_before(
-    make_bank: MakeBank, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_full_disk_keeps_the_shards_before(make_bank: MakeBank, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_bank(finish=False)
     writer = BankWriter(folder, storage="float32", about={})
 

@@ -1,6 +1,7 @@
 """CAKE's first stage on real networks: what is drawn, from whom, and what it leaves alone."""
 
 import math
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -104,12 +105,11 @@ def test_the_teacher_is_left_as_it_was(make_run: MakeRun, ending: str) -> None:
     if expected is None:
         synthesise(method, teacher, make_run())
     else:
-        with graceful_interrupts() as _, pytest.raises(expected):
-            import signal
-
+        with graceful_interrupts():
             if ending == "interrupted":
                 signal.raise_signal(signal.SIGINT)
-            synthesise(method, teacher, make_run())
+            with pytest.raises(expected):
+                synthesise(method, teacher, make_run())
     assert state() == before
     handle.remove()
 

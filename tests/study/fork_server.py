@@ -14,7 +14,6 @@ def preload() -> None:
     """Import what a run needs, and compute nothing: threads would not survive the fork."""
     import accelerate  # noqa: F401
     import plotly.graph_objects  # noqa: F401
-    import sklearn.datasets
 
     import understudy.cli.method_command
     import understudy.study.measure

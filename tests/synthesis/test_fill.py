@@ -115,7 +115,7 @@ def test_the_bank_is_the_same_for_any_number_of_processes(
         # Nobody waits here, so the others come to the end before rank 0 has finished the bank.
         with nullcontext() if rank == 0 else pytest.raises(IntegrityError, match="no finished bank"):
             fill(run, run.folder / "bank", shares[-1])
-    assert sorted(sum(shares, [])) == [0, 1, 2, 3, 4]
+    assert sorted(shard for share in shares for shard in share) == [0, 1, 2, 3, 4]
     assert all(shares)
     assert files(run.folder / "bank") == files(alone.folder / "bank")
     assert events(run) == events(alone)

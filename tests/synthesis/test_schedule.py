@@ -1,6 +1,7 @@
 """Step sizes over the sets: golden numbers (G3), and the shape of the sweep (property 4 of the specification)."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -42,7 +43,7 @@ def test_sweeps_down_from_the_start_and_never_to_the_end(shape: Shape) -> None:
     """Property 4: exact start, strictly falling, the middle of the decades in the middle, the end not reached."""
     sizes = [step_size_at(t, 60, start=0.7, decades=4.0, shape=shape) for t in range(60)]
     assert sizes[0] == 0.7
-    assert all(later < earlier for earlier, later in zip(sizes, sizes[1:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(sizes))
     assert sizes[30] == pytest.approx(0.7 * 10**-2, rel=1e-12)
     assert sizes[-1] > 0.7 * 10**-4
     assert step_size_at(0, 1, start=0.7, decades=4.0, shape=shape) == 0.7

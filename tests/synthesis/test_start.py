@@ -1,6 +1,7 @@
 """Where samples start (property 3 of the specification), and the noise that follows each update."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def test_smoothing_keeps_the_spread_and_joins_neighbours(run: Run, radius: int) 
     width = 2 * radius + 1
     triangle = [min(i + 1, 2 * width - 1 - i) for i in range(2 * width - 1)]
     power = sum(value * value for value in triangle)
-    expected = sum(a * b for a, b in zip(triangle, triangle[1:], strict=False)) / power
+    expected = sum(a * b for a, b in pairwise(triangle)) / power
     neighbours = float((x * x.roll(1, dims=-1)).mean())
     assert neighbours == pytest.approx(expected, abs=0.02)
     assert torch.equal(smoothed(rough, 0), rough)

@@ -10,7 +10,7 @@ from understudy.bank import Bank, BankRows
 from understudy.data import Shuffle
 from understudy.errors import ConfigError, DataError
 from understudy.evaluation import Interval, wilson
-from understudy.losses import hard_cross_entropy, soft_cross_entropy
+from understudy.losses import hard_cross_entropy, soft_cross_entropy, tempered_kl
 from understudy.models import Classifier
 from understudy.runs.run import Run
 from understudy.runs.seeds import stream
@@ -27,14 +27,17 @@ def student_loss(
     temperature: float,
     soft_labels: bool,
 ) -> Float[Tensor, ""]:
-    """Return T² times the cross-entropy of softened student against softened teacher, or against its class.
+    """Return the loss of a student against the teacher's answers.
 
-    Temperature 1 is the loss of CAKE's released code; other temperatures give the gradient of T²·KL.
+    At temperature 1 the cross-entropy against soft labels, as in CAKE's released code; at others T²·KL, which has
+    the same gradient as the softened cross-entropy and is zero for a perfect student. Without soft labels the
+    cross-entropy against the teacher's class.
     """
     if not soft_labels:
         return hard_cross_entropy(student_logits, teacher_logits.argmax(dim=1), reduction="mean")
-    probs = (teacher_logits / temperature).softmax(dim=1)
-    return temperature**2 * soft_cross_entropy(student_logits / temperature, probs, reduction="batchmean")
+    if temperature == 1:
+        return soft_cross_entropy(student_logits, teacher_logits.softmax(dim=1), reduction="batchmean")
+    return tempered_kl(student_logits, teacher_logits, temperature=temperature, reduction="batchmean")
 
 
 def fit_on_bank(
