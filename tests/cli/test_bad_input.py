@@ -225,9 +225,7 @@ class TestRunFolders:
         assert "--fresh" in message
         assert snapshot(scratch / "run") == before
 
-    def test_of_another_method_or_another_teacher(
-        self, cli, refused: Refused, train_line: list[str], cake_line: list[str], teacher: Path
-    ) -> None:
+    def test_of_another_method(self, cli, refused: Refused, train_line: list[str], cake_line: list[str]) -> None:
         assert cli(*train_line, "--json").code == 0
         assert "method (there 'supervised', now 'cake')" in refused(*cake_line)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 _COMPARED = (
-    "model/model.safetensors", "bank/manifest.json", "bank/shard-00000.safetensors", "bank/shard-00001.safetensors", "bank/shard-00002.safetensors",
+    "model/model.safetensors", "bank/manifest.json", "bank/shard-00000.safetensors",
+    "bank/shard-00001.safetensors", "bank/shard-00002.safetensors",
 )  # fmt: skip
 
 
@@ -99,7 +100,7 @@ def test_each_write_that_fails_once_is_made_good(
 def test_a_folder_that_may_not_be_written(
     refused, line: list[str], scratch: Path, monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
-    def refuses(self: Path, *args: object, **more: object) -> None:  # noqa: ARG001: as root no folder really would
+    def refuses(self: Path, *_args: object, **_more: object) -> None:  # for to root nothing is forbidden
         raise OSError(fault, os.strerror(fault), str(self))
 
     monkeypatch.setattr(Path, "mkdir", refuses)

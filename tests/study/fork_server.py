@@ -33,7 +33,7 @@ def child(job: dict[str, Any]) -> None:
         from understudy.cli.app import run
 
         code = run(job["argv"])
-    except BaseException:  # noqa: BLE001: whatever it is, the log must show it
+    except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:
         sys.stdout.flush()

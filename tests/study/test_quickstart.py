@@ -46,7 +46,7 @@ def test_the_table_shows_teacher_student_and_both_controls(tiny: Path, capsys: p
     assert (tiny / "runs" / "quickstart" / "comparison.html").exists()
     assert max(map(len, said.out.splitlines())) <= 104
     assert max(map(len, rows)) <= 80
-    assert [line for line in said.err.splitlines() if " of 3: " in line][0].startswith("1 of 3: a teacher")
+    assert next(line for line in said.err.splitlines() if " of 3: " in line).startswith("1 of 3: a teacher")
 
     before = (tiny / "runs/quickstart/cake/result.json").stat().st_mtime_ns
     assert run(["quickstart", "--json"]) == 0  # finished: the same results again

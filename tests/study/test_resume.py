@@ -4,7 +4,9 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,15 +36,15 @@ def uninterrupted(start, line: list[object], place: Path, outcome) -> dict[str, 
     return outcome(place / "left-alone")
 
 
-def _progress(folder: Path, phase: str) -> int:
-    """Return the shards on file, or the entries of a training phase in the log."""
+def _reached(folder: Path, phase: str, amount: int) -> bool:
+    """Return whether so many shards are on file, or so many entries of a training phase in the log."""
     if phase == "synthesise":
-        return len(list((folder / "bank").glob("shard-*")))
+        return len(list((folder / "bank").glob("shard-*"))) >= amount
     log = folder / "events.jsonl"
-    return log.read_text().count(f'"phase": "{phase}"') if log.exists() else 0
+    return log.exists() and log.read_text().count(f'"phase": "{phase}"') >= amount
 
 
-def _until(there: Callable[[], bool], process) -> None:
+def _wait_until(there: Callable[[], bool], process: Any) -> None:
     deadline = time.monotonic() + 60
     while not there() and not process.ended:
         assert time.monotonic() < deadline, process.log.read_text()
@@ -56,7 +58,7 @@ def test_killed_at_random_moments_a_run_ends_in_the_same_bytes(
     line = [*line, "--run", folder, "--checkpoint-seconds", 0.05]
     for phase, amount in MOMENTS:
         process = start(*line, cwd=place)
-        _until(lambda: _progress(folder, phase) >= amount, process)  # noqa: B023: called at once
+        _wait_until(partial(_reached, folder, phase, amount), process)
         time.sleep(PLAN.uniform(0, 0.08))  # anywhere within a step, a checkpoint or a write
         process.kill(signal.SIGKILL)
         if process.wait() == -signal.SIGKILL:
@@ -81,7 +83,7 @@ def test_ctrl_c_puts_the_state_on_file_says_how_to_go_on_and_exits_130(
     line = [*line, "--run", folder, "--checkpoint-seconds", 3600]  # what is on file was put there by Ctrl-C
     for phase in ("synthesise", "fit"):
         process = start(*line, cwd=place)
-        _until(lambda: _progress(folder, phase) >= 2, process)  # noqa: B023: called at once
+        _wait_until(partial(_reached, folder, phase, 2), process)
         process.kill(signal.SIGINT)
         assert process.wait() == 130, process.log.read_text()
         said = process.log.read_text()
@@ -119,7 +121,7 @@ def test_a_second_ctrl_c_stops_at_once(start, place: Path) -> None:
     (place / "slow_teacher.py").write_text(_SLOW_TEACHER)
     line = [*CAKE, "--teacher", "python:slow_teacher:Net", "--run", "stopped-twice"]
     process = start(*line, cwd=place)
-    _until((place / "begun").exists, process)
+    _wait_until((place / "begun").exists, process)
     process.kill(signal.SIGINT)
     time.sleep(0.3)  # two at once would be delivered as one
     assert not process.ended  # a first one waits for the end of the step

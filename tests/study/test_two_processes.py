@@ -66,8 +66,8 @@ def test_distilling_gives_the_same_bank_byte_for_byte_and_the_same_student(
     start, together: Together, teacher: Path, place: Path
 ) -> None:
     line = [
-        "distil", "cake", "--teacher", teacher, "--student", "cnn:widths=4,norm=group", "--sets", 5, "--sets-at-once", 1,
-        "--samples-per-set", 40, "--steps", 10, "--epochs", 1, "--batch-size", 32, "--run",
+        "distil", "cake", "--teacher", teacher, "--student", "cnn:widths=4,norm=group", "--sets", 5,
+        "--sets-at-once", 1, "--samples-per-set", 40, "--steps", 10, "--epochs", 1, "--batch-size", 32, "--run",
     ]  # fmt: skip
     alone = start(*line, "alone-cake", cwd=place)
     assert alone.wait() == 0, alone.log.read_text()

@@ -118,7 +118,7 @@ class _Bar:
             console=Console(stderr=True, highlight=False),
             expand=True,
         )
-        self._pace = _Pace(total, done, unit)
+        self._pace, self._unit = _Pace(total, done, unit), unit
         self._task = self._progress.add_task(
             phase.replace("_", " "), total=total, completed=done, rate=unit, left="", note=""
         )
@@ -126,8 +126,7 @@ class _Bar:
 
     def update(self, done: int, note: str = "") -> None:
         rate, left = self._pace.at(done)
-        known = {"rate": rate, "left": left} if rate else {}
-        self._progress.update(self._task, completed=done, note=note, **known)
+        self._progress.update(self._task, completed=done, note=note, rate=rate or self._unit, left=left)
 
     def close(self) -> None:
         self._progress.stop()
