@@ -110,6 +110,15 @@ def test_flags_stand_over_the_file_and_the_file_over_the_preset(cli, teacher: Pa
     assert (options["samples_per_set"], fit["weight_decay"], run["precision"]) == (500, 5e-4, "float32")  # default
 
 
+def test_another_preset_than_the_files_own_is_refused(cli, scratch: Path) -> None:
+    file = scratch / "job.toml"
+    file.write_text('preset = "digits"\nstudent = "mlp"\n\n[options]\nsteps = 7\n')
+    said = cli("distil", "cake", "--config", file, "--preset", "mnist", "--dry-run")
+    assert said.code == 2
+    assert "--preset mnist meets a file made for preset digits" in said.err
+    assert said.out == ""
+
+
 def test_one_value_of_a_nested_table_leaves_the_others_at_the_methods_own_defaults(cli) -> None:
     line = ["train", "--data", "digits", "--model", "cnn", "--momentum", 0.5, "--dry-run", "--json"]
     fit = cli(*line).json["config"]["options"]["fit"]

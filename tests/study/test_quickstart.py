@@ -33,11 +33,12 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_table_shows_teacher_student_and_both_controls(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_shows_teacher_student_and_controls(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["quickstart"]) == 0
     said = capsys.readouterr()
     rows = [line for line in said.out.splitlines() if "cnn:widths=4" in line]
-    assert [row.split("  ")[0].strip() for row in rows] == ["teacher", "student: CAKE", "control: noise", "control: KD"]
+    names = ["teacher", "student: CAKE", "control: noise", "control: start", "control: KD"]
+    assert [row.split("  ")[0].strip() for row in rows] == names
     assert "Digits are easy" in said.out
     assert said.out.splitlines()[-2:] == [
         "report: runs/quickstart/cake/report.html",

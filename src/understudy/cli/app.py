@@ -25,7 +25,7 @@ class Verb:
 
 VERBS = {
     "quickstart": Verb(
-        "Distil a classifier of digits without its data, beside two controls: a first look, no download.",
+        "Distil a classifier of digits without its data, beside its controls: a first look, no download.",
         ("understudy quickstart", "understudy quickstart --seed 1 --run runs/quickstart-1"),
     ),
     "train": Verb(

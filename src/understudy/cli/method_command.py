@@ -14,6 +14,7 @@ from understudy.cli.app import VERBS, examples
 from understudy.cli.config_file import TEXT_KEYS, read_config
 from understudy.cli.flags import Flag, collect, command, flags_of, option
 from understudy.cli.printing import how_to_go_on, print_json, print_plan, print_result
+from understudy.errors import ConfigError
 from understudy.runs.interrupts import Interrupted, graceful_interrupts
 from understudy.runs.options import RunOptions
 from understudy.runs.progress import for_stream
@@ -120,6 +121,12 @@ def _run(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], share
 
 def _job(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], shared: list[Flag]) -> Job:
     file = read_config(values["config"], name) if values["config"] else {}
+    if values["preset"] and file.get("options") and file.get("preset", values["preset"]) != values["preset"]:
+        raise ConfigError(
+            f"--preset {values['preset']} meets a file made for preset {file['preset']}, whose [options] stand over it",
+            where=values["config"],
+            fix="leave out --preset, or remove preset and [options] from the file",
+        )
     given = {**file, **{key: values[key] for key in TEXT_KEYS if values.get(key) is not None}}
     return make_job(
         name,

@@ -14,6 +14,7 @@ _ROWS = (
     ("teacher", "real digits", "teacher", "model"),
     ("student: CAKE", "no data", "cake", "student"),
     ("control: noise", "pure noise", "cake", "noise_control"),
+    ("control: start", "unshaped start", "cake", "start_control"),
     ("control: KD", "real digits", "kd", "student"),
 )
 
@@ -25,10 +26,11 @@ def quickstart(
     fresh: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
-    """Distil a classifier of digits without its data, beside two controls.
+    """Distil a classifier of digits without its data, beside its controls.
 
     A teacher is trained on the digits that scikit-learn ships. A smaller student of its answers to synthesised
-    samples (CAKE) stands beside one trained on Gaussian noise, and one distilled on the real digits.
+    samples (CAKE) stands beside one trained on Gaussian noise, one on the samples as they start, before any
+    update, and one distilled on the real digits.
 
     Args:
         seed: Seed of every random stream.
@@ -56,8 +58,8 @@ def quickstart(
     console = Console(highlight=False, soft_wrap=True)
     console.print(_table(results))
     console.print(
-        "Digits are easy: random noise labelled by the teacher already teaches most of them. Look at how far\n"
-        "the student is above the noise control; harder data (MNIST, CIFAR-10) tell more. See the README."
+        "Digits are easy: random noise labelled by the teacher already teaches most of them, and smooth noise,\n"
+        "from which CAKE starts here, nearly all. Look at how far the student is above both. See the README."
     )
     console.print(f"report: {results['cake']['folder']}/report.html", markup=False)
     console.print(f"all:    {results['page']}", markup=False)

@@ -1,4 +1,4 @@
-"""The first look: a teacher of digits, a student without data, and two controls, on the embedded data."""
+"""The first look: a teacher of digits, a student without data, and its controls, on the embedded data."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ def quickstart(
     progress: ProgressSink | None = None,
     announce: Callable[[str], object] = lambda line: None,  # noqa: ARG005
 ) -> dict[str, Any]:
-    """Train a teacher on the embedded digits, then a student without them, beside two controls.
+    """Train a teacher on the embedded digits, then a student without them, beside its controls.
 
     Args:
         folder: three runs are put into it: teacher, cake and kd.
@@ -51,7 +51,7 @@ def _jobs(folder: Path, flags: Mapping[str, Any]) -> list[tuple[str, str, Job]]:
         ),
         (
             "cake",
-            "2 of 3: a student that sees no digit, and one that sees only noise",
+            "2 of 3: a student that sees no digit, and two that see only noise",
             make_job(
                 "cake",
                 verb="distil",
