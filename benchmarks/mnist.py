@@ -18,11 +18,13 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results" / "mnist"
 TEACHERS = {"bn": "cnn:widths=16-32-64", "plain": "cnn:widths=16-32-64,norm=none"}
+# Networks without convolutions are trained as is usual for them.
+ADAMW = ["--optimiser", "adamw", "--learning-rate", "0.002", "--weight-decay", "0.01", "--batch-size", "256"]
 # name: (teacher, student, reuses the bank of, further flags); some controls are left out to save time
 STUDENTS = {
     "same": ("bn", "cnn:widths=16-32-64", None, []),
-    "mlp": ("bn", "mlp:widths=256-256", "same", ["--no-start-control"]),
-    "vit": ("bn", "vit:patch=7,dim=64,depth=3,heads=4", "same", ["--no-start-control", "--no-noise-control"]),
+    "mlp": ("bn", "mlp:widths=256-256", "same", [*ADAMW, "--no-start-control"]),
+    "vit": ("bn", "vit:patch=7,dim=64,depth=3,heads=4", "same", [*ADAMW, "--no-start-control", "--no-noise-control"]),
     "plain_teacher": ("plain", "cnn:widths=16-32-64", None, ["--no-start-control"]),
 }
 

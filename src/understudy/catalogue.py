@@ -1,5 +1,6 @@
 """Every method by name: where it lives, what it does, whose it is. Plain data, read without importing torch."""
 
+import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -77,7 +78,10 @@ def entries() -> dict[str, Entry]:
     for point in entry_points(group="understudy.methods"):
         if point.name in found:
             raise ConfigError(f"two methods are named {point.name!r}", where=point.value)
-        found[point.name] = point.load()
+        try:
+            found[point.name] = point.load()
+        except (ImportError, AttributeError) as error:  # somebody else's package must not take ours down
+            warnings.warn(f"the method {point.name!r} of {point.value} cannot be loaded: {error}", stacklevel=2)
     return found
 
 

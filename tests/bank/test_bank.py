@@ -1,9 +1,11 @@
 """Banks: read back as written, refused when they are not, and in any order of rows."""
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -164,3 +166,34 @@ def test_preview_of_a_class_that_is_never_seen_is_empty(tmp_path: Path) -> None:
     writer.finish(1)
     pictures = Bank(tmp_path / "bank").preview(per_class=8)
     assert [tuple(images.shape) for images in pictures.values()] == [(3, 1, 2, 2), (0, 1, 2, 2)]
+
+
+def test_rows_read_from_file_are_those_of_memory(make_bank: MakeBank, monkeypatch: pytest.MonkeyPatch) -> None:
+    for storage in ("float32", "float16", "uint8"):
+        folder = make_bank(storage)
+        indices = torch.tensor([7, 0, 5, 5, 2])
+        kept = Bank(folder).rows(indices)
+        with monkeypatch.context() as patch:
+            patch.setattr("understudy.bank.bank._RESIDENT_BYTES", {"cpu": 0})
+            mapped = Bank(folder)
+        assert not mapped._resident
+        assert torch.equal(mapped.rows(indices).inputs, kept.inputs)
+        assert torch.equal(mapped.rows(indices).logits, kept.logits)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: [],
+        lambda manifest: {key: value for key, value in manifest.items() if key != "shards"},
+        lambda manifest: {**manifest, "shards": [{}]},
+        lambda manifest: {**manifest, "shards": [{**manifest["shards"][0], "file": "../shard-00000.safetensors"}]},
+        lambda manifest: {**manifest, "shards": [{**manifest["shards"][0], "rows": "many"}]},
+    ],
+)
+def test_a_damaged_manifest_is_refused(make_bank: MakeBank, damage: Callable[[Any], Any]) -> None:
+    folder = make_bank()
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    with pytest.raises(IntegrityError, match=r"manifest\.json"):
+        Bank(folder)

@@ -115,7 +115,7 @@ def test_another_preset_than_the_files_own_is_refused(cli, scratch: Path) -> Non
     file.write_text('preset = "digits"\nstudent = "mlp"\n\n[options]\nsteps = 7\n')
     said = cli("distil", "cake", "--config", file, "--preset", "mnist", "--dry-run")
     assert said.code == 2
-    assert "--preset mnist meets a file made for preset digits" in said.err
+    assert "--preset mnist meets a file made for digits" in said.err
     assert said.out == ""
 
 

@@ -26,8 +26,8 @@ class Timed(nn.Module):
 
 
 def test_the_median_forgets_a_busy_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    # warm-up, one call to see how long it takes, then three timings of one call each
-    model = Timed(Clock(monkeypatch), [9.0, 0.5, 0.5, 60.0, 0.25])
+    # one image twice, a warm-up, one call to see how long it takes, then three timings of one call each
+    model = Timed(Clock(monkeypatch), [9.0, 0.05, 9.0, 0.5, 0.5, 60.0, 0.25])
     assert throughput(model, (1, 4, 4), batch_size=8, repeats=3, repeat_s=0.2) == 8 / 0.5
     assert model.shapes == {((8, 1, 4, 4), torch.float32)}
     assert model.training
@@ -36,4 +36,11 @@ def test_the_median_forgets_a_busy_moment(monkeypatch: pytest.MonkeyPatch) -> No
 def test_short_calls_are_timed_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Timed(Clock(monkeypatch), [0.25] * 100)
     assert throughput(model, (5,), batch_size=2, repeats=4, repeat_s=1.0) == 8
-    assert len(model.seconds) == 100 - 2 - 4 * 4
+    assert len(model.seconds) == 100 - 4 - 4 * 4
+
+
+def test_a_slow_network_is_measured_on_few_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Timed(Clock(monkeypatch), [2.0] * 100)
+    assert throughput(model, (5,), batch_size=256, repeats=3, repeat_s=0.2) == 0.5
+    assert {shape for shape, _ in model.shapes} == {(1, 5)}
+    assert len(model.seconds) == 100 - 4 - 3

@@ -34,6 +34,14 @@ def documented():
     net.input_shape, net.classes, net.mean, net.std = (1, 8, 8), 4, (0.25,), torch.tensor([0.5])
     return net
 
+class Drawn(nn.Module):
+    input_shape = (1, 8, 8)
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 4)
+    def forward(self, z): return self.head(z.flatten(1))
+
+def half(): return Drawn().bfloat16()
 def diverging(): return Net(math.nan)
 def embedding(): return nn.Flatten(1, 2)
 def dictionary():
@@ -237,3 +245,19 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, spec: str, packa
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(DependencyError, match=rf"{package} cannot be imported[\s\S]*understudy\[{extra}\]"):
         resolve_model(spec)
+
+
+@pytest.mark.usefixtures("factories")
+def test_first_weights_are_a_function_of_the_seed_and_draw_from_no_one_else() -> None:
+    before = torch.random.get_rng_state()
+    first, again, other = (model_digest(resolve_model("python:my_networks:Drawn", seed=seed)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.usefixtures("factories")
+def test_a_network_in_half_precision_answers_in_single() -> None:
+    model = resolve_model("python:my_networks:half")
+    x = torch.rand(3, 1, 8, 8)
+    assert model(x).dtype == torch.float32
+    assert torch.allclose(freeze(model)(x), model(x), atol=1e-5)

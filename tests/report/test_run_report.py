@@ -238,3 +238,10 @@ def test_a_failing_write_leaves_the_old_page(make_run: MakeRun, monkeypatch: pyt
     with pytest.raises(StorageError, match="free some disk space"):
         write_report(folder)
     assert (folder / "report.html").read_bytes() == before
+
+
+def test_samples_are_left_out_where_the_run_asked_for_none(make_run: MakeRun) -> None:
+    config = 'method = "cake"\n\n[run]\nseed = 0\npreviews = false\n'
+    text = words(write_report(make_run("private", config=config, bank=True)))
+    assert "The run was asked to show no samples" in text
+    assert "treat this page as you treat the teacher" not in text

@@ -112,7 +112,7 @@ def test_no_row_left_is_an_error_that_names_the_sizes(bank: Bank, run: Run) -> N
 
 
 def test_a_student_of_other_coordinates_is_refused(bank: Bank, run: Run) -> None:
-    with pytest.raises(ConfigError, match=r"student and bank differ in mean: \[0.5\] and \[0.0\]"):
+    with pytest.raises(ConfigError, match=r"student and samples differ in mean: \[0.5\] and \[0.0\]"):
         fit(student(mean=0.5), bank, run)
 
 

@@ -8,13 +8,15 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from understudy.bank._manifest import read_manifest
 from understudy.bank.storage import decode
-from understudy.bank.writer import FORMAT
-from understudy.errors import DataError, IntegrityError
-from understudy.runs.files import read_json, sha256_file
+from understudy.errors import IntegrityError
+from understudy.runs.files import sha256_file
 from understudy.runs.tensors import load_tensors
 
-_RESIDENT_BYTES = 2 << 30
+_RESIDENT_BYTES = {"cpu": 256 << 20}
+_RESIDENT_BYTES_ELSEWHERE = 2 << 30
+_COLUMNS = ("inputs", "low", "scale", "logits")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Bank:
     Args:
         folder: the bank's folder.
         verify: compare each shard with the manifest's SHA-256.
-        device: where rows are wanted; a bank under 2 GiB is kept there whole, a larger one stays memory-mapped.
+        device: where rows are wanted; a bank under 256 MiB (2 GiB on an accelerator) is kept there whole, a larger
+            one stays memory-mapped.
 
     Raises:
         IntegrityError: the bank is missing, unfinished, altered or cut short.
@@ -42,7 +45,7 @@ class Bank:
     def __init__(self, folder: Path | str, *, verify: bool = True, device: torch.device | str = "cpu") -> None:
         self.folder = Path(folder)
         self.device = torch.device(device)
-        self.manifest: dict[str, Any] = _manifest(self.folder)
+        self.manifest: dict[str, Any] = read_manifest(self.folder)
         self._shards: list[dict[str, Tensor]] = []
         for entry in self.manifest["shards"]:
             path = self.folder / entry["file"]
@@ -55,8 +58,10 @@ class Bank:
             self._shards.append(load_tensors(path, verify=False)[0])
         ends = torch.tensor([len(shard["inputs"]) for shard in self._shards]).cumsum(0)
         self._starts = torch.cat([ends.new_zeros(1), ends])
-        if self.device.type != "cpu" and self.bytes <= _RESIDENT_BYTES:
-            self._shards = [{k: v.to(self.device) for k, v in shard.items()} for shard in self._shards]
+        self._resident: dict[str, Tensor] = {}
+        if self.bytes <= _RESIDENT_BYTES.get(self.device.type, _RESIDENT_BYTES_ELSEWHERE):
+            kept = [name for name in _COLUMNS if name in self._shards[0]]
+            self._resident = {name: torch.cat([shard[name] for shard in self._shards]).to(self.device) for name in kept}
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -76,23 +81,27 @@ class Bank:
         Args:
             indices: row numbers on the CPU, from 0 to the bank's length less one.
         """
-        owner = torch.bucketize(indices, self._starts[1:], right=True)
-        order = torch.argsort(owner, stable=True)
-        parts: dict[str, list[Tensor]] = {}
-        for shard in sorted(set(owner.tolist())):
-            local = indices[owner == shard] - self._starts[shard]
-            for name in ("inputs", "low", "scale", "logits"):
-                if name in self._shards[shard]:
-                    column = self._shards[shard][name]
-                    parts.setdefault(name, []).append(column[local.to(column.device)].to(self.device))
-        back = torch.empty_like(order)
-        back[order] = torch.arange(len(order))
-        back = back.to(self.device)
-        gathered = {name: torch.cat(pieces)[back] for name, pieces in parts.items()}
+        if self._resident:
+            place = indices.to(self.device)
+            gathered = {name: column[place] for name, column in self._resident.items()}
+        else:
+            gathered = self._from_file(indices)
         inputs = decode(gathered)
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return BankRows(inputs, gathered["logits"].float())
+
+    def _from_file(self, indices: Int[Tensor, " n"]) -> dict[str, Tensor]:
+        """Return the columns of some rows, read shard by shard and put in the order asked for."""
+        owner = torch.bucketize(indices, self._starts[1:], right=True)
+        parts: dict[str, list[Tensor]] = {}
+        for shard in sorted(set(owner.tolist())):
+            local = indices[owner == shard] - self._starts[shard]
+            for name in _COLUMNS:
+                if name in self._shards[shard]:
+                    parts.setdefault(name, []).append(self._shards[shard][name][local])
+        back = torch.argsort(torch.argsort(owner, stable=True))
+        return {name: torch.cat(pieces)[back].to(self.device) for name, pieces in parts.items()}
 
     def preview(self, per_class: int = 8) -> dict[int, UInt8[Tensor, "n c h w"]]:
         """Return up to `per_class` samples of each class that the teacher sees, spread over the bank.
@@ -108,20 +117,3 @@ class Bank:
             inputs = self.rows(found[spread]).inputs.cpu() if len(found) else torch.zeros(0, *self.manifest["shape"])
             pictures[label] = ((inputs * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
         return pictures
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    if not path.exists():
-        raise IntegrityError(
-            "no finished bank here",
-            where=folder,
-            expected="a folder with manifest.json",
-            fix="run the command that makes the bank to its end",
-        )
-    manifest: dict[str, Any] = read_json(path)
-    if manifest.get("format") != FORMAT:
-        raise IntegrityError(f"bank format {manifest.get('format')!r} is not known", where=path, expected=str(FORMAT))
-    if not manifest["shards"]:
-        raise DataError("the bank is empty", where=folder)
-    return manifest

@@ -6,12 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from understudy.bank._manifest import FORMAT
 from understudy.bank.storage import StorageType, encode
 from understudy.errors import DivergenceError
 from understudy.runs.files import sha256_file, write_json
 from understudy.runs.tensors import load_tensors, save_tensors
-
-FORMAT = 1
 
 
 class BankWriter:

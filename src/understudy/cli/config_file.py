@@ -10,7 +10,7 @@ TEXT_KEYS = ("method", "preset", "model", "student", "teacher", "data", "bank", 
 _TABLES = ("options", "run")
 
 
-def read_config(path: Path, name: str) -> dict[str, Any]:
+def read_config(path: Path, name: str, verb: str) -> dict[str, Any]:
     """Return the settings in a file for the method `name`; its tables are checked where all values meet.
 
     Raises:
@@ -28,8 +28,11 @@ def read_config(path: Path, name: str) -> dict[str, Any]:
             expected='lines such as student = "mlp", and the method\'s values under [options]',
             fix="start from the config.toml of a run",
         ) from None
+    strange = {"train": ("student", "teacher", "bank", "teacher_sha256"), "distil": ("model",)}[verb]
     for key, value in file.items():
         _check(path, key, value)
+        if key in strange:
+            raise ConfigError(f"{key} has no place in `understudy {verb}`", where=path, fix="remove it from the file")
     if file.get("method", name) != name:
         raise ConfigError(
             f"the configuration is for {file['method']}, not for {name}",

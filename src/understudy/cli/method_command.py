@@ -102,6 +102,8 @@ def _run(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], share
     job = _job(verb, name, values, own, shared)
     folder = values["run"] or job.default_folder()
     if values["fresh"]:
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            raise ConfigError("--fresh does not go with several processes", fix="name a new folder with --run")
         folder = fresh_folder(folder)
     speaks = os.environ.get("RANK", "0") == "0"
     quiet = bool(values["json"])
@@ -120,14 +122,17 @@ def _run(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], share
 
 
 def _job(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], shared: list[Flag]) -> Job:
-    file = read_config(values["config"], name) if values["config"] else {}
-    if values["preset"] and file.get("options") and file.get("preset", values["preset"]) != values["preset"]:
+    file = read_config(values["config"], name, verb) if values["config"] else {}
+    if values["preset"] and file.get("options") and file.get("preset") != values["preset"]:
         raise ConfigError(
-            f"--preset {values['preset']} meets a file made for preset {file['preset']}, whose [options] stand over it",
+            f"--preset {values['preset']} meets a file made for {file.get('preset', 'no preset')}, "
+            "whose [options] stand over it",
             where=values["config"],
             fix="leave out --preset, or remove preset and [options] from the file",
         )
     given = {**file, **{key: values[key] for key in TEXT_KEYS if values.get(key) is not None}}
+    if file.get("teacher") not in (None, given.get("teacher")):
+        given.pop("teacher_sha256", None)  # the file's hash is that of the file's teacher
     return make_job(
         name,
         verb=verb,

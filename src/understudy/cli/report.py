@@ -26,8 +26,8 @@ def report(
 
     if not runs:
         raise ConfigError("no run is named", expected="one or more run folders", fix="understudy report runs/NAME")
-    if len(runs) == 1 and out is None:
-        page = write_report(runs[0])
+    if len(runs) == 1:
+        page = write_report(runs[0], out)
     else:
         page = write_comparison(list(runs), out or runs[0].parent / "comparison.html")
     if json:

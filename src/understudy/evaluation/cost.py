@@ -23,19 +23,26 @@ def throughput(
     Args:
         model: takes float32 inputs in [0, 1]; left in the modes it is found in.
         input_shape: shape of one input.
-        batch_size: images of one forward pass.
+        batch_size: images of one forward pass, at most.
         repeats: timings, of which the median counts, so that a busy moment of the machine does not.
         repeat_s: about how long one timing lasts, in seconds.
     """
     device = device_of(model)
-    x = torch.full((batch_size, *input_shape), 0.5, device=device)
-    if x.ndim == 4:
-        x = x.contiguous(memory_format=torch.channels_last)
     with answering(model):
+        one = _batch(1, input_shape, device)
+        _seconds(model, one, calls=1)
+        # A large network on a slow machine gets a smaller batch, so that measuring it takes seconds at most.
+        batch_size = max(1, min(batch_size, int(2 * repeat_s / _seconds(model, one, calls=1))))
+        x = _batch(batch_size, input_shape, device)
         _seconds(model, x, calls=1)  # warm-up: memory, kernels, compilation
         calls = max(1, math.ceil(repeat_s / max(_seconds(model, x, calls=1), 1e-6)))
         timings = [_seconds(model, x, calls=calls) for _ in range(repeats)]
     return batch_size * calls / statistics.median(timings)
+
+
+def _batch(rows: int, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    x = torch.full((rows, *shape), 0.5, device=device)
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def _seconds(model: nn.Module, x: torch.Tensor, *, calls: int) -> float:

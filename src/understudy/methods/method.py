@@ -66,7 +66,7 @@ class Method(BaseModel, ABC):
     run: ClassVar[Callable[..., Outcome]]
     """Carries the method out; takes `run` and what the method needs: model, or teacher and student, data, bank."""
 
-    def check_teacher(self, teacher: Classifier, *, bank: Bank | None = None) -> None:
+    def check_teacher(self, teacher: Classifier, student: Classifier, *, bank: Bank | None = None) -> None:
         """Refuse what the method cannot use, before anything is put on file; most methods take any teacher.
 
         Raises:
@@ -74,12 +74,13 @@ class Method(BaseModel, ABC):
         """
 
     @abstractmethod
-    def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:
+    def cost(self, model: Classifier, *, rows: int | None, bank: Bank | None = None) -> dict[str, int]:
         """Return what a run would cost, by name, such as training steps and evaluations of the teacher.
 
         Args:
             model: the network to train.
             rows: size of the training set, or None where the method takes no data.
+            bank: samples that are there already.
         """
 
     @classmethod

@@ -34,7 +34,7 @@ def is_foreign(spec: str) -> bool:
     return spec.startswith(_PREFIXES)
 
 
-def load_foreign(spec: str, given: Facts) -> Classifier:
+def load_foreign(spec: str, given: Facts, *, seed: int = 0) -> Classifier:
     """Return a classifier from elsewhere, in eval mode.
 
     Args:
@@ -43,6 +43,7 @@ def load_foreign(spec: str, given: Facts) -> Classifier:
             have attributes `input_shape`, `classes`, `mean` and `std`; without mean and std it takes inputs
             in [0, 1].
         given: facts that go before what the network says of itself.
+        seed: of weights that the network draws when it is built, from torch's global generator, which is restored.
 
     Raises:
         ConfigError: the name cannot be loaded, or the input shape is not known.
@@ -52,7 +53,10 @@ def load_foreign(spec: str, given: Facts) -> Classifier:
     """
     prefix, _, name = spec.partition(":")
     loaders = {"hf": _from_transformers, "timm": _from_timm, "python": _from_python}
-    net, own = loaders[prefix](name)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        net, own = loaders[prefix](name)
+    net = net.float()  # hub weights may come in half precision, and our inputs are float32
     input_shape = given.input_shape or own.input_shape
     if input_shape is None:
         raise ConfigError(

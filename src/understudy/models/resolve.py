@@ -39,7 +39,7 @@ def resolve_model(
     """
     text = str(spec_or_folder)
     if is_foreign(text):
-        model = load_foreign(text, Facts(input_shape, classes, mean, std))
+        model = load_foreign(text, Facts(input_shape, classes, mean, std), seed=seed)
     elif _is_path(text):
         model = load_model(text)
     elif input_shape is None or classes is None:

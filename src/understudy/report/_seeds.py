@@ -1,22 +1,15 @@
 """Runs that differ in their seed alone, and what they say together."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
 from typing import Any
 
+from understudy.evaluation import statistics
 from understudy.report._format import finite
 from understudy.report._read import Interval, RunRecord
 
-# Two-sided 95 % quantiles of Student's t distribution for 1 to 30 degrees of freedom, to five figures.
-_T95 = (
-    12.706, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
-    2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860,
-    2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423,
-)  # fmt: skip
-_PLACES = frozenset({"name", "run", "folder", "out", "fresh", "json"})
-"""Top-level keys that say where a run is kept, not what it does."""
+_PLACES = frozenset({"name", "run", "folder", "out", "fresh", "json", "teacher", "teacher_sha256", "bank"})
+"""Top-level keys that say where things are kept, not what a run does; a study has a teacher for each seed."""
 
 
 def by_config(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
@@ -37,13 +30,10 @@ def mean_interval(values: Sequence[float | None]) -> Interval | None:
     The interval speaks of what another seed would give; it says nothing on the size of the test set.
     """
     known = [value for value in map(finite, values) if value is not None]
-    n = len(known)
-    if n < 2 or n != len(values):
+    if len(known) < 2 or len(known) != len(values):
         return None
-    mean = fmean(known)
-    # Beyond the table its last quantile is used, which is at most 5 % too wide.
-    half = _T95[min(n - 1, len(_T95)) - 1] * stdev(known) / math.sqrt(n)
-    return Interval(value=mean, low=max(0.0, mean - half), high=min(1.0, mean + half), n=n)
+    found = statistics.mean_interval(known)
+    return Interval(value=found.value, low=max(0.0, found.low), high=min(1.0, found.high), n=found.n)
 
 
 def _key(run: RunRecord) -> str:

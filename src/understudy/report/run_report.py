@@ -1,5 +1,6 @@
 """The page of one run: what came out, against which controls, at what cost, and how to run it again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from understudy.report._format import (
 )
 from understudy.report._page import write_page
 from understudy.report._read import ModelFacts, Result, RunRecord, Score, read_run
-from understudy.report._samples import gallery
+from understudy.report._samples import Gallery, gallery
 from understudy.report._table import Cell, Column, Table, interval_cell, with_marks
 from understudy.report._words import FIDELITY, heading, noise_verdict, retention, sentences
 
@@ -34,8 +35,8 @@ class Fact:
     note: str = ""
 
 
-def write_report(run_folder: Path) -> Path:
-    """Write `report.html` into a finished run folder and return its path.
+def write_report(run_folder: Path, out: Path | None = None) -> Path:
+    """Write the page of a finished run, by default to `report.html` in its folder, and return its path.
 
     The page holds all it shows: it opens offline, asks no server for anything, and may be moved or mailed.
 
@@ -47,7 +48,14 @@ def write_report(run_folder: Path) -> Path:
     run = read_run(run_folder)
     values = _values(run)
     figures = bool(values["fit"] or values["synthesis"] or values["confusions"] or values["per_class"])
-    return write_page(run.folder / "report.html", "run.html", values, figures=figures)
+    return write_page(out or run.folder / "report.html", "run.html", values, figures=figures)
+
+
+def _gallery(run: RunRecord) -> Gallery:
+    options = run.config.get("run")
+    if isinstance(options, Mapping) and options.get("previews") is False:
+        return Gallery([], "The run was asked to show no samples (--no-previews).")
+    return gallery(run.folder, run.result.data.classes if run.result.data else [])
 
 
 def _values(run: RunRecord) -> dict[str, Any]:
@@ -68,7 +76,7 @@ def _values(run: RunRecord) -> dict[str, Any]:
         "timings": _timings(result),
         "fit": fit_figures(run.events),
         "synthesis": synthesis_figures(run.events),
-        "gallery": gallery(run.folder, result.data.classes if result.data else []),
+        "gallery": _gallery(run),
         "confusions": confusion_figures(result),
         "per_class": per_class_figure(result),
         "differences": differences(result),

@@ -26,6 +26,8 @@ class RunOptions(BaseModel):
     """Keep images and convolutions in channels-last memory."""
     compile: bool = False
     """Compile the networks with torch.compile (slow to start, faster on long runs)."""
+    previews: bool = True
+    """Show synthesised samples on the page; they can reveal what the teacher was trained on."""
     log_every: PositiveInt = 20
     """Steps between two entries of the event log; the device is read only then."""
     checkpoint_seconds: PositiveFloat = 30.0

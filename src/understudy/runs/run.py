@@ -3,6 +3,7 @@
 import os
 import time
 import tomllib
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +16,14 @@ from understudy.errors import ConfigError, IntegrityError
 from understudy.runs.events import EventLog
 from understudy.runs.files import read_json, storage_errors, write_json, write_text
 from understudy.runs.interrupts import Interrupted, asked_to_stop
+from understudy.runs.locks import lock_folder, remove_leftovers
 from understudy.runs.options import RunOptions
 from understudy.runs.progress import ProgressSink, Silent, Track, tracking
 from understudy.runs.provenance import environment
 from understudy.runs.seeds import stream
 
 # Options that change neither a weight nor a metric, so that they may differ when a run resumes.
-FREE_OPTIONS = ("checkpoint_seconds",)
+FREE_OPTIONS = ("checkpoint_seconds", "previews")
 
 
 class Run:
@@ -32,6 +34,7 @@ class Run:
         config: the resolved configuration, as plain TOML-able values.
         options: seed, device, precision and the like.
         progress: where progress is shown; nowhere by default.
+        facts: what the run is begun with, such as hashes of data; kept in `environment.json`, compared on resuming.
 
     Raises:
         ConfigError: the folder holds a run of another configuration, or something that is no run.
@@ -106,12 +109,15 @@ class Run:
 
     def _claim(self, facts: Mapping[str, object]) -> None:
         state = folder_state(self.folder, self.config) if self.rank == 0 else "begun"
+        if self.rank == 0:
+            weakref.finalize(self, os.close, lock_folder(self.folder))
+            remove_leftovers(self.folder)
         if state == "new":
-            with storage_errors(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True)
-            facts = environment(seed=self.seed, device=str(self.device), **facts)
-            write_json(self.folder / "environment.json", facts)
+            found = environment(seed=self.seed, device=str(self.device), device_type=self.device.type, **facts)
+            write_json(self.folder / "environment.json", found)
             write_text(self.folder / "config.toml", tomli_w.dumps(self.config))
+        elif self.rank == 0:
+            _check_begun_with(self.folder / "environment.json", {"device_type": self.device.type, **facts})
 
 
 def resolved_config(config: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
@@ -159,6 +165,19 @@ def _check_same(path: Path, config: Mapping[str, Any]) -> None:
             where=path.parent,
             fix="run the same command to resume it, choose another folder with --run, or start over with --fresh",
         )
+
+
+def _check_begun_with(path: Path, facts: Mapping[str, object]) -> None:
+    """Refuse to go on with other data, another bank or another kind of device than the run was begun with."""
+    begun = read_json(path)
+    for name, now in facts.items():
+        if begun.get(name, now) != now:
+            raise ConfigError(
+                f"the run was begun with another {name.removesuffix('_sha256').replace('_', ' ')} "
+                f"(there {begun[name]!r}, now {now!r})",
+                where=path.parent,
+                fix="go on with what it was begun with, or start over with --fresh",
+            )
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

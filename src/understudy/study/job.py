@@ -16,10 +16,12 @@ from understudy.errors import ConfigError
 from understudy.methods.method import Method, Outcome, validated
 from understudy.models import Classifier, model_digest, resolve_model, save_model
 from understudy.report import write_report
+from understudy.runs.files import sha256_file
 from understudy.runs.options import RunOptions
 from understudy.runs.progress import ProgressSink
 from understudy.runs.run import FREE_OPTIONS, Run
 from understudy.runs.seeds import derive_seed
+from understudy.runs.tensors import digest
 from understudy.study.measure import measure
 
 RUNS = Path("runs")
@@ -61,7 +63,7 @@ class Job:
         """Return `runs/NAME`, where NAME tells methods, networks and seeds apart, and a hash everything else."""
         everything = json.dumps([self.config(), self.options.model_dump(exclude=set(FREE_OPTIONS))], sort_keys=True)
         short = hashlib.sha256(everything.encode()).hexdigest()[:6]
-        model = self.model.partition(":")[0]
+        model = Path(self.model.partition(":")[0]).name
         return RUNS / f"{self.name}-{model}-s{self.options.seed}-{short}"
 
 
@@ -95,6 +97,8 @@ def make_job(
             "--teacher",
             "a trained network: a run folder, hf:NAME, timm:NAME or python:module:factory",
         )
+    elif teacher is not None:
+        raise ConfigError(f"{name} takes no teacher", where="--teacher", fix="leave it out")
     if entry.data:
         _require(data, "--data", f"the images that {name} learns from, for instance digits")
     if bank is not None and entry.family != "data_free":
@@ -153,8 +157,13 @@ def prepare(job: Job) -> Ready:
         check_fits(test, input_shape=model.input_shape, classes=model.classes, what="the model")
     bank = Bank(job.bank, device=device) if job.bank is not None else None
     facts: dict[str, object] = {}
+    for name, images in (("train", train), ("test", test)):
+        if images is not None:
+            facts[f"{name}_sha256"] = digest({"images": images.images, "labels": images.labels})
+    if bank is not None:
+        facts["bank_sha256"] = sha256_file(bank.folder / "manifest.json")
     if teacher is not None:
-        job.method.check_teacher(teacher, bank=bank)
+        job.method.check_teacher(teacher, model, bank=bank)
         facts["teacher_sha256"] = model_digest(teacher)
         if job.teacher_sha256 not in (None, facts["teacher_sha256"]):
             raise ConfigError(
@@ -162,7 +171,10 @@ def prepare(job: Job) -> Ready:
                 where=job.teacher,
                 fix="name the right teacher, or remove teacher_sha256 from the configuration",
             )
-    return Ready(model, teacher, train, test, bank, {**job.config(), **facts}, facts)
+    config = job.config()
+    if "teacher_sha256" in facts:
+        config["teacher_sha256"] = facts["teacher_sha256"]
+    return Ready(model, teacher, train, test, bank, config, facts)
 
 
 def fresh_folder(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from typing import Any
 
 from understudy import catalogue
 from understudy.data import ImageSet
-from understudy.evaluation import evaluate, throughput
+from understudy.evaluation import evaluate, predict, throughput
 from understudy.methods.method import Outcome
 from understudy.models import Classifier, count_macs, count_parameters, model_digest
 from understudy.runs.run import Run
@@ -43,9 +43,10 @@ def measure(
     scores = {}
     if test is not None:
         held = test.to(run.device)
+        answers = predict(teacher, held) if teacher is not None else None
         for key, network in networks.items():
-            other = None if network is teacher else teacher
-            scores[key] = evaluate(network, held, teacher=other).to_json()
+            others = None if network is teacher else answers
+            scores[key] = evaluate(network, held, teacher_logits=others).to_json()
     data = None
     if test is not None:
         data = {"source": data_source, "split": test.split, "rows": len(test), "classes": list(test.classes)}

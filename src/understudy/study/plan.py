@@ -25,6 +25,6 @@ def plan(job: Job, folder: Path) -> dict[str, Any]:
     """
     ready = prepare(job)
     config = resolved_config(ready.config, job.options)
-    cost = job.method.cost(ready.model, rows=len(ready.train) if ready.train else None)
+    cost = job.method.cost(ready.model, rows=len(ready.train) if ready.train else None, bank=ready.bank)
     state = _STATES[folder_state(folder, config)]
     return {"config": config, "cost": cost, "folder": str(folder), "state": state}

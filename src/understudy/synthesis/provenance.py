@@ -51,7 +51,8 @@ def check_bank(bank: Bank, teacher: Classifier, settings: Mapping[str, Any]) -> 
 @torch.inference_mode()
 def answers(network: Frozen, x: Tensor, *, batch: int) -> Tensor:
     """Return a teacher's logits for samples in its normalised coordinates, in float32, some rows at a time."""
-    return torch.cat([network.forward_normalised(as_network_input(part)).float() for part in torch.split(x, batch)])
+    with torch.backends.cudnn.flags(allow_tf32=False):  # what is kept on file is exact on every device
+        return torch.cat([network.forward_normalised(as_network_input(part)).float() for part in torch.split(x, batch)])
 
 
 def set_metrics(

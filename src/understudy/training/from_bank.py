@@ -1,6 +1,7 @@
 """Fitting a student to a bank: an ordinary supervised problem, with the teacher's answers as labels."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -69,7 +70,7 @@ def fit_on_bank(
         ConfigError: student and bank differ in normalisation, shape or classes.
         DataError: no row is left after the choice by step size.
     """
-    _check_fits(student, bank)
+    check_student(student, bank.manifest, where=bank.folder)
     rows, _ = split_rows(bank, held_out_frac, run.seed)
     sizes = bank.column("step_size")[rows]
     rows = rows[(sizes >= step_sizes[0]) & (sizes <= step_sizes[1])]
@@ -122,7 +123,17 @@ def split_rows(bank: Bank, held_out_frac: float, seed: int) -> tuple[Tensor, Ten
     return order[kept:].sort().values, order[:kept].sort().values
 
 
-def _check_fits(student: Classifier, bank: Bank) -> None:
+def check_student(student: Classifier, bank: Mapping[str, Any], *, where: object) -> None:
+    """Refuse a student that does not live in a bank's coordinates.
+
+    Args:
+        student: the network that is to be fitted.
+        bank: the bank's manifest, or what it will say: shape, classes, mean and std.
+        where: what to name in the error.
+
+    Raises:
+        ConfigError: they differ, with what differs.
+    """
     mine = {
         "shape": list(student.input_shape),
         "classes": student.classes,
@@ -130,9 +141,9 @@ def _check_fits(student: Classifier, bank: Bank) -> None:
         "std": [round(value, 6) for value in student.normalise.std.flatten().tolist()],
     }
     for name, value in mine.items():
-        if value != bank.manifest[name]:
+        if value != bank[name]:
             raise ConfigError(
-                f"student and bank differ in {name}: {value} and {bank.manifest[name]}",
-                where=bank.folder,
+                f"student and samples differ in {name}: {value} and {bank[name]}",
+                where=where,
                 fix="build the student with the teacher's shape, classes, mean and std",
             )

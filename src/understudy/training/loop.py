@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -107,10 +107,11 @@ class _Session:
         from accelerate import Accelerator
 
         run, device = self.run, self.run.device
-        accelerator = Accelerator(mixed_precision="no", cpu=device.type == "cpu")
-        model = accelerator.prepare(self.module)
+        model: nn.Module = self.module
+        if run.world > 1:  # alone there is nothing to wrap, and Accelerate's state outlives a run
+            model = Accelerator(mixed_precision="no", cpu=device.type == "cpu").prepare(model)
         if run.options.compile:
-            model = torch.compile(model)
+            model = cast(nn.Module, torch.compile(model))
         model.train()
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=run.options.precision == "bf16")
         several = global_batch_norms(self.module) if run.world > 1 else nullcontext()
@@ -123,7 +124,7 @@ class _Session:
                 batch = batch_at(step)  # outside autocast, which refuses to put float16 rows together
                 with autocast:
                     scalars = objective(model, batch)
-                accelerator.backward(scalars["loss"])
+                scalars["loss"].backward()  # type: ignore[no-untyped-call]
                 self.optimiser.step()
                 self.optimiser.zero_grad(set_to_none=True)
                 self.meter.add(scalars)

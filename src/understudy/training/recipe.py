@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -37,6 +37,13 @@ class Recipe(BaseModel):
     """Epochs after which multi_step multiplies the rate by decay."""
     decay: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Factor of multi_step."""
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> "Recipe":
+        cycled = self.schedule == "one_cycle" and self.cycle_momentum
+        if self.nesterov and self.optimiser == "sgd" and self.momentum == 0 and not cycled:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
 
     def steps(self, rows: int) -> int:
         """Return the number of steps on a training set of so many rows; see `understudy.data.Shuffle`."""

@@ -73,7 +73,7 @@ class KD(Method):
         softened = divergence(logits, teacher_logits, temperature=self.temperature, reduction="batchmean")
         return (1 - self.alpha) * labelled + self.alpha * softened
 
-    def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:
+    def cost(self, model: Classifier, *, rows: int | None, bank: object = None) -> dict[str, int]:  # noqa: ARG002
         """Return training steps, images seen and parameters."""
         steps = self.fit.steps(rows or 0)
         return {

@@ -57,7 +57,7 @@ class Supervised(Method):
         """CIFAR-10 with a residual network: crops of 4 pixels, flips, and the one-cycle rule."""
         return cls(crop_padding=4, flip=True, fit=CIFAR10)
 
-    def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:
+    def cost(self, model: Classifier, *, rows: int | None, bank: object = None) -> dict[str, int]:  # noqa: ARG002
         """Return training steps, images seen and parameters."""
         steps = self.fit.steps(rows or 0)
         return {

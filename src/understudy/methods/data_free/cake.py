@@ -50,7 +50,7 @@ from understudy.synthesis import Shape, Shard, descend, fill_bank, step_size_at
 from understudy.synthesis.provenance import about, answers, check_bank, set_metrics
 from understudy.synthesis.start import following_noise, pixel_box, starting_noise
 from understudy.training import Recipe
-from understudy.training.from_bank import fit_on_bank, held_out_agreement
+from understudy.training.from_bank import check_student, fit_on_bank, held_out_agreement
 
 
 def classification_term(
@@ -292,16 +292,17 @@ class CAKE(Method):
             tv_weight=0.0, step_size=0.01, reduction="mean",
         )  # fmt: skip
 
-    def cost(self, model: Classifier, *, rows: int | None) -> dict[str, int]:  # noqa: ARG002 - takes no data
+    def cost(self, model: Classifier, *, rows: int | None, bank: Bank | None = None) -> dict[str, int]:  # noqa: ARG002
         """Return samples, evaluations of the teacher (forward and input gradient), training steps and bytes."""
         samples = self.sets * self.samples_per_set
         kept = round(samples * (1 - self.held_out_frac))
+        banks = len(self.controls()) + (bank is None)  # each control keeps its own
         width = {"float32": 4, "float16": 2, "uint8": 1}[self.storage]
         return {
             "samples": samples,
-            "teacher_evaluations": samples * self.steps,
+            "teacher_evaluations": 0 if bank else samples * self.steps,
             "training_steps": self.fit.steps(kept) * (1 + len(self.controls())),
-            "bank_bytes": samples * (width * math.prod(model.input_shape) + 4 * model.classes + 12),
+            "bank_bytes": banks * samples * (width * math.prod(model.input_shape) + 4 * model.classes + 12),
             "parameters": count_parameters(model),
         }
 
@@ -318,7 +319,8 @@ class CAKE(Method):
             ConfigError: group_size exceeds the number of classes, or the bank was drawn otherwise.
             DivergenceError: samples or losses left the range of meaning, or the teacher answers NaN.
         """
-        self.check_teacher(teacher, bank=bank)
+        self.check_teacher(teacher, student, bank=bank)
+        evaluations = 0 if bank is not None else self.sets * self.samples_per_set * self.steps
         if bank is None:
             bank = self.synthesise(teacher, run, folder=run.folder / "bank", phase="synthesise")
         untrained = copy.deepcopy(student)
@@ -332,7 +334,7 @@ class CAKE(Method):
             self._fit(controls[name], plain, run, phase=f"fit_{name}")
         facts = {
             "samples": len(bank),
-            "teacher_evaluations": len(bank) * self.steps,
+            "teacher_evaluations": evaluations,
             "bank_bytes": bank.bytes,
             "synthetic": {"agreement": held_out.to_json()},
         }
@@ -459,10 +461,17 @@ class CAKE(Method):
         """Return the fields that bear on what is drawn, so that one bank can serve several students."""
         return self.model_dump(mode="json", exclude=_STUDENT_FIELDS)
 
-    def check_teacher(self, teacher: Classifier, *, bank: Bank | None = None) -> None:
-        """Refuse a teacher of too few classes, and a bank of another teacher or of other settings."""
+    def check_teacher(self, teacher: Classifier, student: Classifier, *, bank: Bank | None = None) -> None:
+        """Refuse a teacher of too few classes, a student of other coordinates, and a bank drawn otherwise."""
+        check_student(student, about(teacher, {}), where="the student")
         if any(self.start_smoothing) and len(teacher.input_shape) != 3:
             raise ConfigError("start_smoothing needs images", where="--start-smoothing", fix="leave it out for vectors")
+        if max(self.start_smoothing) >= min(teacher.input_shape[1:], default=1):
+            raise ConfigError(
+                f"start_smoothing {max(self.start_smoothing)} is too wide for images of {teacher.input_shape[1:]}",
+                where="--start-smoothing",
+                expected=f"less than {min(teacher.input_shape[1:])}",
+            )
         if self.group_size > teacher.classes:
             raise ConfigError(
                 f"group_size {self.group_size} exceeds the teacher's {teacher.classes} classes",
