@@ -101,6 +101,9 @@ def test_values_out_of_range_are_refused_before_anything_is_made(
         ("[options]\nsteps = 0", ("steps", "greater than 0")),
         ("[run]\nsede = 1", ("'sede' is no option here", "did you mean 'seed'")),
         ('preset = "digit"', ("no preset 'digit'", "did you mean 'digits'?")),
+        ('model = "cnn"', ("model has no place in `understudy distil`", "job.toml", "remove it")),
+        ("[options]\nstart_smoothing = [0, 9]", ("start_smoothing 9 is too wide", "less than 8")),
+        ('[options.fit]\nnesterov = true\nmomentum = 0.0\nschedule = "cosine"', ("nesterov needs a momentum",)),
         (f'teacher_sha256 = "{"0" * 64}"', ("not the one that the configuration was made for", "remove teacher")),
     ],
 )
@@ -114,3 +117,17 @@ def test_a_configuration_file_is_checked_key_by_key(
     for word in words:
         assert word in message
     assert not (scratch / "runs").exists()
+
+
+def test_a_teacher_has_no_place_in_training_without_one(refused, scratch: Path) -> None:
+    file = scratch / "job.toml"
+    file.write_text('teacher = "runs/t"\n')
+    message = refused("train", "--data", "digits", "--model", "cnn", "--config", file)
+    assert "teacher has no place in `understudy train`" in message
+    assert not (scratch / "runs").exists()
+
+
+def test_fresh_does_not_go_with_several_processes(refused, teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    message = refused("distil", "cake", "--teacher", teacher, "--student", "cnn", "--fresh")
+    assert "--fresh does not go with several processes" in message

@@ -97,3 +97,9 @@ def test_nothing_to_compare(tmp_path: Path, make_run: MakeRun) -> None:
     with pytest.raises(ConfigError, match="not finished"):
         write_comparison([make_run("a"), make_run("b", result=None)], tmp_path / "all.html")
     assert not (tmp_path / "all.html").exists()
+
+
+def test_seeds_with_a_teacher_each_belong_together(make_run: MakeRun) -> None:
+    config = 'seed = {0}\nteacher = "runs/t{0}"\nteacher_sha256 = "{0}"\nbank = "runs/b{0}"\nsteps = 3\n'
+    runs = [read_run(make_run(f"s{seed}", seed=seed, config=config.format(seed))) for seed in (0, 1)]
+    assert [[run.name for run in group] for group in by_config(runs)] == [["s0", "s1"]]

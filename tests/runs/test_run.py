@@ -1,6 +1,7 @@
 """The run folder: claimed once, resumed by the same configuration only."""
 
 import errno
+import json
 import os
 import tomllib
 from collections.abc import Callable
@@ -161,3 +162,15 @@ def test_options_refuse_what_is_out_of_range() -> None:
 def test_a_device_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match=r"no cuda device(.|\n)*one of cpu"):
         RunOptions(device="cuda").torch_device()
+
+
+def test_a_run_goes_on_only_with_what_it_was_begun_with(tmp_path: Path) -> None:
+    folder, options = tmp_path / "run", RunOptions(device="cpu")
+    Run(folder, {}, options, facts={"train_sha256": "a"})
+    Run(folder, {}, options, facts={"train_sha256": "a", "test_sha256": "new facts are no obstacle"})
+    with pytest.raises(ConfigError, match=r"begun with another training set \(there 'a', now 'b'\)"):
+        Run(folder, {}, options, facts={"train_sha256": "b"})
+    begun = json.loads((folder / "environment.json").read_text())
+    (folder / "environment.json").write_text(json.dumps({**begun, "device_type": "cuda"}))
+    with pytest.raises(ConfigError, match=r"another kind of device \(there 'cuda', now 'cpu'\)"):
+        Run(folder, {}, options)

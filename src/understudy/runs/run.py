@@ -26,6 +26,15 @@ from understudy.runs.seeds import stream
 FREE_OPTIONS = ("checkpoint_seconds", "previews")
 
 
+_WORDS = {
+    "train_sha256": "training set",
+    "test_sha256": "test set",
+    "bank_sha256": "bank",
+    "teacher_sha256": "teacher",
+    "device_type": "kind of device",
+}
+
+
 class Run:
     """One run in its folder; under `torchrun`, one object a process, of which rank 0 writes.
 
@@ -173,8 +182,7 @@ def _check_begun_with(path: Path, facts: Mapping[str, object]) -> None:
     for name, now in facts.items():
         if begun.get(name, now) != now:
             raise ConfigError(
-                f"the run was begun with another {name.removesuffix('_sha256').replace('_', ' ')} "
-                f"(there {begun[name]!r}, now {now!r})",
+                f"the run was begun with another {_WORDS.get(name, name)} (there {begun[name]!r}, now {now!r})",
                 where=path.parent,
                 fix="go on with what it was begun with, or start over with --fresh",
             )
