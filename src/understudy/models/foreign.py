@@ -5,7 +5,7 @@ Weights are read from safetensors only; remote code is never trusted.
 
 import importlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -176,7 +176,8 @@ def _from_timm(name: str) -> tuple[nn.Module, Facts]:
         raise ConfigError(f"the weights cannot be fetched: {error}", where=where) from error
     # Given as a file, so that timm never falls back to a pickle.
     model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": weights})
-    data: dict[str, Any] = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    configure: Callable[[nn.Module], dict[str, Any]] = resolve_model_data_config
+    data = configure(model)
     return model, Facts(input_shape=data["input_size"], mean=data["mean"], std=data["std"])
 
 
