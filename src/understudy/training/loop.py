@@ -104,11 +104,11 @@ class _Session:
     steps: int
 
     def go(self, start: int, batch_at: Callable[[int], BatchT], objective: Objective[BatchT], track: Track) -> None:
-        from accelerate import Accelerator
-
         run, device = self.run, self.run.device
         model: nn.Module = self.module
         if run.world > 1:  # alone there is nothing to wrap, and Accelerate's state outlives a run
+            from accelerate import Accelerator
+
             model = Accelerator(mixed_precision="no", cpu=device.type == "cpu").prepare(model)
         if run.options.compile:
             model = cast(nn.Module, torch.compile(model))
@@ -133,15 +133,25 @@ class _Session:
     def _put_on_file(self, done: int, saved: float, track: Track) -> float:
         """Log and save where it is time to, and stop where the user asked to; return when it was last saved."""
         options = self.run.options
-        if done % options.log_every == 0 or done == self.steps:
+        logs = done % options.log_every == 0 or done == self.steps
+        if logs:
             self._log(done, track)
-        stop = asked_to_stop()
+        elif self.run.world > 1:  # several processes stop and save together, where no window is half full
+            return saved
+        stop = self._any_process(asked_to_stop())
         if stop or done == self.steps or time.monotonic() - saved > options.checkpoint_seconds:
             self._save(done)
             saved = time.monotonic()
         if stop:
             self.run.check_interrupt()
         return saved
+
+    def _any_process(self, asked: bool) -> bool:
+        if self.run.world == 1:
+            return asked
+        found = torch.tensor(float(asked), device=self.run.device)
+        torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+        return bool(found)
 
     def _set_rates(self, step: int) -> None:
         rate, momentum = self.recipe.rate(step, self.steps), self.recipe.momentum_at(step, self.steps)
