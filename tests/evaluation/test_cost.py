@@ -29,7 +29,7 @@ def test_the_median_forgets_a_busy_moment(monkeypatch: pytest.MonkeyPatch) -> No
     # one image twice, a warm-up, one call to see how long it takes, then three timings of one call each
     model = Timed(Clock(monkeypatch), [9.0, 0.01, 9.0, 0.5, 0.5, 60.0, 0.25])
     assert throughput(model, (1, 4, 4), batch_size=8, repeats=3, repeat_s=0.2) == 8 / 0.5
-    assert model.shapes == {((8, 1, 4, 4), torch.float32)}
+    assert model.shapes == {((1, 1, 4, 4), torch.float32), ((8, 1, 4, 4), torch.float32)}
     assert model.training
 
 

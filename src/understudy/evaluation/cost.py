@@ -32,7 +32,8 @@ def throughput(
         one = _batch(1, input_shape, device)
         _seconds(model, one, calls=1)
         # A large network on a slow machine gets a smaller batch, so that measuring it takes seconds at most.
-        batch_size = max(1, min(batch_size, int(2 * repeat_s / _seconds(model, one, calls=1))))
+        seconds = max(_seconds(model, one, calls=1), 1e-6)
+        batch_size = max(1, min(batch_size, int(2 * repeat_s / seconds)))
         x = _batch(batch_size, input_shape, device)
         _seconds(model, x, calls=1)  # warm-up: memory, kernels, compilation
         calls = max(1, math.ceil(repeat_s / max(_seconds(model, x, calls=1), 1e-6)))
