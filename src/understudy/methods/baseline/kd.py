@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from understudy.data import Augment, Batch, ImageSet
 from understudy.losses import hard_cross_entropy, kl_divergence, tempered_kl
 from understudy.methods.method import Access, Fidelity, Method, Outcome, preset
-from understudy.models import Classifier, count_parameters, freeze
+from understudy.models import Classifier, freeze
 from understudy.runs.run import Run
 from understudy.training import Recipe
-from understudy.training.from_images import CIFAR10, DIGITS, MNIST, fit_on_images
+from understudy.training.from_images import CIFAR10, DIGITS, MNIST, cost_on_images, fit_on_images
 
 
 class KD(Method):
@@ -75,12 +75,7 @@ class KD(Method):
 
     def cost(self, model: Classifier, *, rows: int | None, bank: object = None) -> dict[str, int]:  # noqa: ARG002
         """Return training steps, images seen and parameters."""
-        steps = self.fit.steps(rows or 0)
-        return {
-            "training_steps": steps,
-            "images_seen": steps * self.fit.batch_size,
-            "parameters": count_parameters(model),
-        }
+        return cost_on_images(model, self.fit, rows or 0)
 
     def run(self, *, teacher: Classifier, student: Classifier, data: ImageSet, run: Run) -> Outcome:
         """Train `student` in place on images, their labels and the teacher's answers to the same crops."""

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from understudy.data import Augment, Batch, ImageSet
 from understudy.losses import hard_cross_entropy
 from understudy.methods.method import Access, Fidelity, Method, Outcome, preset
-from understudy.models import Classifier, count_parameters
+from understudy.models import Classifier
 from understudy.runs.run import Run
 from understudy.training import Recipe
-from understudy.training.from_images import CIFAR10, DIGITS, MNIST, fit_on_images
+from understudy.training.from_images import CIFAR10, DIGITS, MNIST, cost_on_images, fit_on_images
 
 
 class Supervised(Method):
@@ -59,12 +59,7 @@ class Supervised(Method):
 
     def cost(self, model: Classifier, *, rows: int | None, bank: object = None) -> dict[str, int]:  # noqa: ARG002
         """Return training steps, images seen and parameters."""
-        steps = self.fit.steps(rows or 0)
-        return {
-            "training_steps": steps,
-            "images_seen": steps * self.fit.batch_size,
-            "parameters": count_parameters(model),
-        }
+        return cost_on_images(model, self.fit, rows or 0)
 
     def run(self, *, model: Classifier, data: ImageSet, run: Run) -> Outcome:
         """Train `model` in place on labelled images; a run that was stopped goes on."""
