@@ -18,12 +18,12 @@ class Entry:
 
     target: str
     """Where the class is: "module:Class"."""
-    verb: Literal["train", "distil"]
+    verb: Literal["train", "distil", "extract"]
     """The command that runs it."""
     family: str
     """Its family, as the design names them."""
-    access: Literal["weights", "logits", "top-k", "labels", "none"]
-    """What it needs of a teacher."""
+    access: Literal["weights", "logits", "top-k", "labels", "embeddings", "none"]
+    """What it needs of a teacher or target."""
     data: bool
     """Whether it needs training data."""
     fidelity: Literal["paper", "official", "instantiation"]
@@ -32,6 +32,8 @@ class Entry:
     """One line on what it does."""
     paper: str
     """Where it comes from."""
+    makes: Literal["classifier", "encoder"] = "classifier"
+    """What kind of network it trains."""
 
 
 METHODS: dict[str, Entry] = {
@@ -44,6 +46,17 @@ METHODS: dict[str, Entry] = {
         fidelity="paper",
         summary="Train a classifier on labelled images: how teachers are made.",
         paper="cross-entropy with label smoothing: Szegedy et al. 2016, arXiv 1512.00567",
+    ),
+    "simclr": Entry(
+        target="understudy.methods.baseline.simclr:SimCLR",
+        verb="train",
+        family="baseline",
+        access="none",
+        data=True,
+        fidelity="paper",
+        summary="Train an encoder without labels, by telling images apart: how targets of an audit are made.",
+        paper="Chen, Kornblith, Norouzi, Hinton 2020, ICML, arXiv 2002.05709",
+        makes="encoder",
     ),
     "kd": Entry(
         target="understudy.methods.baseline.kd:KD",
@@ -64,6 +77,72 @@ METHODS: dict[str, Entry] = {
         fidelity="official",
         summary="Distil a teacher without data, from samples drawn towards its decision boundary.",
         paper="Braun, Mundt, Kersting 2024, AISTATS, arXiv 2306.02090",
+    ),
+    "rda": Entry(
+        target="understudy.methods.extraction.rda:RDA",
+        verb="extract",
+        family="extraction",
+        access="embeddings",
+        data=True,
+        fidelity="official",
+        summary="Copy an encoder from prototypes: the mean answers to several views of each image, asked once.",
+        paper="Wu et al. 2024, ECCV, arXiv 2312.00855",
+        makes="encoder",
+    ),
+    "conventional": Entry(
+        target="understudy.methods.extraction.conventional:Conventional",
+        verb="extract",
+        family="extraction",
+        access="embeddings",
+        data=True,
+        fidelity="official",
+        summary="Copy an encoder by regression on its answers, one query an image.",
+        paper="the baseline of Sha et al. 2023 and of Wu et al. 2024, ECCV, arXiv 2312.00855",
+        makes="encoder",
+    ),
+    "stolen_encoder": Entry(
+        target="understudy.methods.extraction.stolen_encoder:StolenEncoder",
+        verb="extract",
+        family="extraction",
+        access="embeddings",
+        data=True,
+        fidelity="official",
+        summary="Copy an encoder so that an image and its views all meet the answer to the image, one query an image.",
+        paper="Liu, Jia, Liu, Gong 2022, CCS, arXiv 2201.05889",
+        makes="encoder",
+    ),
+    "cont_steal": Entry(
+        target="understudy.methods.extraction.cont_steal:ContSteal",
+        verb="extract",
+        family="extraction",
+        access="embeddings",
+        data=True,
+        fidelity="official",
+        summary="Copy an encoder by contrast with its answers to fresh views, asked at every step or cached.",
+        paper="Sha, He, Yu, Backes, Zhang 2023, CVPR, arXiv 2201.07513",
+        makes="encoder",
+    ),
+    "no_query": Entry(
+        target="understudy.methods.extraction.no_query:NoQuery",
+        verb="extract",
+        family="extraction",
+        access="none",
+        data=True,
+        fidelity="instantiation",
+        summary="A control: the surrogate trained by contrast on the same images, without one query.",
+        paper="NT-Xent on the embeddings: Chen et al. 2020, arXiv 2002.05709",
+        makes="encoder",
+    ),
+    "random_surrogate": Entry(
+        target="understudy.methods.extraction.random_surrogate:RandomSurrogate",
+        verb="extract",
+        family="extraction",
+        access="none",
+        data=True,
+        fidelity="instantiation",
+        summary="A control: the surrogate as it starts, without one query or step.",
+        paper="the untrained row of Wu et al. 2024, arXiv 2312.00855",
+        makes="encoder",
     ),
 }
 

@@ -53,6 +53,25 @@ class DivergenceError(UnderstudyError):
     """A number left the range in which the method means something: NaN, infinity, or an explosion."""
 
 
+class TargetError(UnderstudyError):
+    """A target that failed, or answered what cannot be used; what it answered before is on file."""
+
+
+class BudgetExhausted(UnderstudyError):
+    """The budget of queries is used up: an outcome with a partial result, and no crash.
+
+    Args:
+        what: the fault in one sentence.
+        answered: rows of the request that were still answered; they are on file.
+        where: the ledger.
+        fix: what to do about it.
+    """
+
+    def __init__(self, what: str, *, answered: int, where: object = None, fix: str = "") -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.answered = answered
+
+
 class DependencyError(UnderstudyError):
     """An optional package is needed and not installed."""
 

@@ -9,6 +9,7 @@ from understudy.errors import DataError, IntegrityError
 from understudy.runs.files import read_json
 
 FORMAT = 1
+SAMPLES = "samples"
 
 
 class _Entry(BaseModel):
@@ -26,14 +27,19 @@ class _Entry(BaseModel):
 class _Manifest(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
+    kind: str = SAMPLES
     shards: list[_Entry]
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path, *, kind: str = SAMPLES) -> dict[str, Any]:
     """Return the manifest of a finished bank.
 
+    Args:
+        folder: the bank's folder.
+        kind: what the bank must hold; a manifest that does not say is one of samples.
+
     Raises:
-        IntegrityError: there is none, or it is not as it was written.
+        IntegrityError: there is none, it is not as it was written, or it is that of a bank of another kind.
         DataError: it lists no shard.
     """
     path = folder / "manifest.json"
@@ -56,6 +62,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise IntegrityError(
             f"the manifest is not as it was written: {place}: {fault['msg']}", where=path, fix="make the bank again"
         ) from None
+    if checked.kind != kind:
+        raise IntegrityError(f"this is a bank of {checked.kind}", where=folder, expected=f"a bank of {kind}")
     if not checked.shards:
         raise DataError("the bank is empty", where=folder)
     return manifest

@@ -9,10 +9,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from understudy.bank._manifest import read_manifest
+from understudy.bank._shards import open_shard
 from understudy.bank.storage import decode
-from understudy.errors import IntegrityError
-from understudy.runs.files import sha256_file
-from understudy.runs.tensors import load_tensors
 
 _RESIDENT_BYTES = {"cpu": 256 << 20}
 _RESIDENT_BYTES_ELSEWHERE = 2 << 30
@@ -46,16 +44,9 @@ class Bank:
         self.folder = Path(folder)
         self.device = torch.device(device)
         self.manifest: dict[str, Any] = read_manifest(self.folder)
-        self._shards: list[dict[str, Tensor]] = []
-        for entry in self.manifest["shards"]:
-            path = self.folder / entry["file"]
-            if verify and path.exists() and sha256_file(path) != entry["sha256"]:
-                raise IntegrityError(
-                    "a shard is not what was written (SHA-256 mismatch)",
-                    where=path,
-                    fix="make the bank again",
-                )
-            self._shards.append(load_tensors(path, verify=False)[0])
+        self._shards: list[dict[str, Tensor]] = [
+            open_shard(self.folder, entry, verify=verify) for entry in self.manifest["shards"]
+        ]
         ends = torch.tensor([len(shard["inputs"]) for shard in self._shards]).cumsum(0)
         self._starts = torch.cat([ends.new_zeros(1), ends])
         self._resident: dict[str, Tensor] = {}

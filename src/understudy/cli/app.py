@@ -42,6 +42,13 @@ VERBS = {
             "understudy distil kd --config runs/first/config.toml --seed 1",
         ),
     ),
+    "extract": Verb(
+        "Copy an encoder that you own or may test, within a budget of queries, and measure the copy.",
+        (
+            "understudy extract rda --target runs/encoder --surrogate cnn --data digits --preset digits --budget 1000",
+            "understudy extract conventional --target onnx:encoder.onnx --surrogate resnet18:width=16 --data my/images",
+        ),
+    ),
     "evaluate": Verb(
         "Measure a model on a data set, and against its teacher.",
         (
@@ -62,7 +69,7 @@ VERBS = {
         ("understudy doctor", "understudy doctor --json"),
     ),
 }
-_METHOD_VERBS = ("train", "distil")
+_METHOD_VERBS = {"train": "method_command", "distil": "method_command", "extract": "extract_command"}
 _ERROR = ("error: ", "bold red")
 
 
@@ -101,7 +108,7 @@ def _methods_app(name: str, verb: Verb) -> App:
     app = App(name=name, help=about, help_epilogue=examples(verb.examples), help_format="plaintext")
     for method, entry in catalogue.entries().items():
         if entry.verb == name:
-            app.command(f"understudy.cli.method_command:{name}_{method}", name=method, help=entry.summary)
+            app.command(f"understudy.cli.{_METHOD_VERBS[name]}:{name}_{method}", name=method, help=entry.summary)
     return app
 
 

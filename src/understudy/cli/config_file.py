@@ -6,8 +6,14 @@ from typing import Any
 
 from understudy.errors import ConfigError, nearest
 
-TEXT_KEYS = ("method", "preset", "model", "student", "teacher", "data", "bank", "teacher_sha256")
-_TABLES = ("options", "run")
+TEXT_KEYS = {
+    "train": ("method", "preset", "model", "data"),
+    "distil": ("method", "preset", "student", "teacher", "data", "bank", "teacher_sha256"),
+    "extract": ("method", "preset", "target", "surrogate", "data", "target_sha256"),
+}
+"""Keys of each verb's file whose values are text."""
+_LISTS = ("probe",)
+_TABLES = {"train": ("options", "run"), "distil": ("options", "run"), "extract": ("options", "terms", "probes", "run")}
 
 
 def read_config(path: Path, name: str, verb: str) -> dict[str, Any]:
@@ -16,23 +22,9 @@ def read_config(path: Path, name: str, verb: str) -> dict[str, Any]:
     Raises:
         ConfigError: the file cannot be read, is no TOML, has an unknown key, or is for another method.
     """
-    try:
-        file = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        what = f"cannot read the configuration: {error.strerror}"
-        raise ConfigError(what, where=path, expected="a TOML file", fix="check the path") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(
-            f"the configuration is no TOML: {error}",
-            where=path,
-            expected='lines such as student = "mlp", and the method\'s values under [options]',
-            fix="start from the config.toml of a run",
-        ) from None
-    strange = {"train": ("student", "teacher", "bank", "teacher_sha256"), "distil": ("model",)}[verb]
+    file = read_toml(path, example='student = "mlp", and the method\'s values under [options]')
     for key, value in file.items():
-        _check(path, key, value)
-        if key in strange:
-            raise ConfigError(f"{key} has no place in `understudy {verb}`", where=path, fix="remove it from the file")
+        _check(path, key, value, verb)
     if file.get("method", name) != name:
         raise ConfigError(
             f"the configuration is for {file['method']}, not for {name}",
@@ -42,12 +34,39 @@ def read_config(path: Path, name: str, verb: str) -> dict[str, Any]:
     return file
 
 
-def _check(path: Path, key: str, value: object) -> None:
-    if key not in (*TEXT_KEYS, *_TABLES):
-        near = nearest(key, (*TEXT_KEYS, *_TABLES))
+def read_toml(path: Path, *, example: str) -> dict[str, Any]:
+    """Return the content of a TOML file.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no TOML; the message shows the example of what it should hold.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        what = f"cannot read the configuration: {error.strerror}"
+        raise ConfigError(what, where=path, expected="a TOML file", fix="check the path") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(
+            f"the configuration is no TOML: {error}",
+            where=path,
+            expected=f"lines such as {example}",
+            fix="start from the config.toml of a run",
+        ) from None
+
+
+def _check(path: Path, key: str, value: object, verb: str) -> None:
+    texts, tables = TEXT_KEYS[verb], _TABLES[verb]
+    lists = _LISTS if verb == "extract" else ()
+    known = (*texts, *lists, *tables)
+    if key not in known and any(key in (*TEXT_KEYS[other], *_TABLES[other], *_LISTS) for other in TEXT_KEYS):
+        raise ConfigError(f"{key} has no place in `understudy {verb}`", where=path, fix="remove it from the file")
+    if key not in known:
+        near = nearest(key, known)
         advice = f"{near} The method's values belong under [options], seed and the like under [run]."
         raise ConfigError(f"unknown key {key!r}", where=path, fix=advice)
-    if key in _TABLES and not isinstance(value, dict):
+    if key in tables and not isinstance(value, dict):
         raise ConfigError(f"{key} is {value!r}", where=path, expected=f"a section [{key}]")
-    if key in TEXT_KEYS and not isinstance(value, str):
+    if key in texts and not isinstance(value, str):
         raise ConfigError(f"{key} is {value!r}", where=path, expected="text in quotes")
+    if key in lists and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+        raise ConfigError(f"{key} is {value!r}", where=path, expected="a list of texts in quotes")

@@ -12,7 +12,11 @@ from rich.table import Table
 
 from understudy.cli.printing import print_json
 
-_EXTRAS = {"hf": ("transformers", "hf:NAME models"), "vision": ("timm", "timm:NAME models")}
+_EXTRAS = {
+    "hf": ("transformers", "hf:NAME models"),
+    "vision": ("timm", "timm:NAME models"),
+    "onnx": ("onnxruntime", "onnx:FILE targets"),
+}
 
 
 def doctor(*, json: Annotated[bool, Parameter(negative=(), show_default=False)] = False) -> None:

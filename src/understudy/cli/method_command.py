@@ -27,6 +27,10 @@ _EXAMPLES = {
         "understudy distil METHOD --teacher runs/teacher --student mlp --data digits",
         "understudy distil METHOD --config runs/first/config.toml --seed 1",
     ),
+    "extract": (
+        "understudy extract METHOD --target runs/encoder --surrogate cnn --data digits --budget 1000",
+        "understudy extract METHOD --config runs/first/config.toml --defences rounding:1",
+    ),
 }
 _WHAT = Group("What and where", sort_key=1)
 _OPTIONS = Group("Method", sort_key=2)
@@ -46,7 +50,7 @@ def method_command(verb: str, name: str) -> App:
     entry, cls = catalogue.entry(name, verb=verb), catalogue.load(name, verb=verb)
     own = flags_of(cls, group=_OPTIONS)
     shared = flags_of(RunOptions, group=_RUN)
-    app = App(name=name, help=entry.summary, help_epilogue=_epilogue(verb, name), help_format="plaintext")
+    app = App(name=name, help=entry.summary, help_epilogue=epilogue(verb, name), help_format="plaintext")
     parameters = [
         *_asked(verb, entry),
         *(flag.parameter for flag in own),
@@ -72,7 +76,14 @@ def _asked(verb: str, entry: catalogue.Entry) -> list[inspect.Parameter]:
     else:
         listed.append(option("model", str, f"Network to train: {models}.", group=_WHAT))
     use = "to learn from and to measure on" if entry.data else "to measure on; nothing is learnt from it"
-    listed.append(option("data", str, f"Data set {use}: digits, a name, a folder or a Parquet file.", group=_WHAT))
+    listed.append(
+        option(
+            "data",
+            str,
+            f"Data set {use}: digits, a name, a folder or a Parquet file; NAME[first:end] for some training rows.",
+            group=_WHAT,
+        )
+    )
     if entry.family == "data_free":
         listed.append(
             option(
@@ -123,14 +134,8 @@ def _run(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], share
 
 def _job(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], shared: list[Flag]) -> Job:
     file = read_config(values["config"], name, verb) if values["config"] else {}
-    if values["preset"] and file.get("options") and file.get("preset") != values["preset"]:
-        raise ConfigError(
-            f"--preset {values['preset']} meets a file made for {file.get('preset', 'no preset')}, "
-            "whose [options] stand over it",
-            where=values["config"],
-            fix="leave out --preset, or remove preset and [options] from the file",
-        )
-    given = {**file, **{key: values[key] for key in TEXT_KEYS if values.get(key) is not None}}
+    check_preset(values, file)
+    given = {**file, **{key: values[key] for key in TEXT_KEYS[verb] if values.get(key) is not None}}
     if file.get("teacher") not in (None, given.get("teacher")):
         given.pop("teacher_sha256", None)  # the file's hash is that of the file's teacher
     return make_job(
@@ -147,7 +152,18 @@ def _job(verb: str, name: str, values: Mapping[str, Any], own: list[Flag], share
     )
 
 
-def _epilogue(verb: str, name: str) -> str:
+def check_preset(values: Mapping[str, Any], file: Mapping[str, Any]) -> None:
+    """Refuse a preset that the options of a file would override, with a `ConfigError`."""
+    if values["preset"] and file.get("options") and file.get("preset") != values["preset"]:
+        raise ConfigError(
+            f"--preset {values['preset']} meets a file made for {file.get('preset', 'no preset')}, "
+            "whose [options] stand over it",
+            where=values["config"],
+            fix="leave out --preset, or remove preset and [options] from the file",
+        )
+
+
+def epilogue(verb: str, name: str) -> str:
     """Return the end of a method's help page: its source, its presets, and two worked examples."""
     presets = catalogue.load(name, verb=verb).presets()
     width = max(map(len, presets), default=0)

@@ -15,14 +15,14 @@ from understudy.errors import ConfigError, nearest
 def methods(
     *,
     family: str | None = None,
-    access: Literal["weights", "logits", "top-k", "labels", "none"] | None = None,
+    access: Literal["weights", "logits", "top-k", "labels", "embeddings", "none"] | None = None,
     json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
     """List the methods: family, paper, and what each needs.
 
     Args:
         family: Only the methods of this family.
-        access: Only the methods that get by with this access to a teacher.
+        access: Only the methods that need this access to a teacher or target.
         json: Print one JSON object and nothing else.
     """
     families = {entry.family for entry in catalogue.entries().values()}

@@ -21,11 +21,43 @@ def print_result(result: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     if result.get("scores"):
         console.print(scores_table(result["scores"], result["models"]))
+    if result.get("measured_by"):
+        console.print(f"accuracy is that of a {result['measured_by']} on frozen embeddings", soft_wrap=True)
     synthetic = result.get("synthetic", {}).get("agreement")
     if synthetic:
         console.print(f"agreement with the teacher on held-out synthetic samples: {percent(synthetic)}", soft_wrap=True)
     console.print(f"report: {result['folder']}/report.html", soft_wrap=True, markup=False)
     console.print(f"run:    {result['folder']}", soft_wrap=True, markup=False)
+
+
+def print_extraction(result: Mapping[str, Any]) -> None:
+    """Print how good the copy is, what it cost, and where the run lies."""
+    console = Console(highlight=False)
+    for probed in result["probes"]:
+        console.print(copies_table(result, probed["source"]))
+    asked = result["ledger"]["extraction"]
+    within = "" if asked["budget"] is None else f" of {asked['budget']:,}"
+    cost = "" if result["cost"] is None else f", {result['cost']:,.2f} at {result['price_per_1000']:,.2f} per 1,000"
+    lines = [f"queries charged: {asked['rows']:,}{within}{cost}"]
+    if result["partial"]:
+        lines.append("the budget ended early: this is a partial result")
+    if result["note"]:
+        lines.append(f"note: {result['note']}")
+    lines += [result["verdict"], f"report: {result['folder']}/report.html", f"run:    {result['folder']}"]
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def copies_table(result: Mapping[str, Any], source: str) -> Table:
+    """Return a table of the scores on one data set: the target, who asks it, and the controls."""
+    scores = result["scores"]
+    names = list(next(iter(scores.values()))[source])
+    table = plain_table(source, *(name.replace("_", "-") for name in names), "fidelity", numbers=len(names) + 1)
+    for key, row in scores.items():
+        fidelity = result["fidelity"].get(key)
+        shown = f"{fidelity['value']:.3f}" if fidelity else "–"
+        table.add_row(key.replace("_", " "), *(percent(row[source][name]) for name in names), shown)
+    return table
 
 
 def print_plan(planned: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from understudy.data.images import ImageSet, Split
+from understudy.data.images import UNLABELLED, ImageSet, Split
 from understudy.errors import DataError, ShapeError
 
 # Pillow's modes that have a plain reading as grey or colour; alpha and 16 bits would lose something unasked.
@@ -26,30 +26,68 @@ class Rows:
     Args:
         encoded: the bytes of each image file.
         places: where each image stands, for messages.
-        labels: class indices, one an image.
+        labels: class indices, one an image; None where there are none.
         classes: the names of the classes; None where the file names none.
     """
 
     encoded: Sequence[bytes | None]
     places: Sequence[str]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
     classes: tuple[str, ...] | None
 
 
-def build_set(name: str, split: Split, parts: Sequence[Rows]) -> ImageSet:
+def build_set(
+    name: str, split: Split, parts: Sequence[Rows], *, labelled: bool = True, rows: slice | None = None
+) -> ImageSet:
     """Check the labels and decode the images of all parts, once, into one uint8 tensor.
 
+    Args:
+        name: what the set is called.
+        split: which split the parts are.
+        parts: the rows, shard by shard.
+        labelled: whether labels are wanted; if not, a set without them, or of one class, is unlabelled.
+        rows: which rows are taken, of all parts together; None for all.
+
     Raises:
-        DataError: no rows, one class only, a label that is no class, an image missing or not decodable.
+        DataError: no rows, none in the slice, labels that are wanted and absent, one class only, a label
+            that is no class, an image missing or not decodable.
         ShapeError: images of several sizes or channel counts.
     """
     where = f"{name}, split {split}"
-    labels = np.concatenate([part.labels for part in parts])
-    if not len(labels):
+    found = [(content, place) for part in parts for content, place in zip(part.encoded, part.places, strict=True)]
+    if not found:
         raise DataError("the data set is empty", where=where, expected="at least one row")
-    if len({part.classes for part in parts}) > 1:
-        raise DataError("the shards name different classes", where=where, fix="write them with one schema")
+    labels, classes = _labels_of(parts, len(found), where=where, labelled=labelled)
+    if rows is not None:
+        check_slice(rows, len(found), where=where)
+        found, labels = found[rows], labels[rows]
+    images, tensor = torch.from_numpy(_decode_all(found)), torch.from_numpy(labels)
+    return ImageSet(name=name, split=split, images=images, labels=tensor, classes=classes)
+
+
+def check_slice(rows: slice, total: int, *, where: str) -> None:
+    """Refuse a slice that takes none of `total` rows with a `DataError`."""
+    if not range(total)[rows]:
+        shown = ":".join("" if end is None else str(end) for end in (rows.start, rows.stop))
+        raise DataError(f"the slice [{shown}] takes none of {total} rows", where=where, fix="check its ends")
+
+
+def _labels_of(
+    parts: Sequence[Rows], total: int, *, where: str, labelled: bool
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the labels and class names of all parts together."""
+    given = [part.labels for part in parts if part.labels is not None]
+    if len(given) < len(parts) and labelled:
+        raise DataError(
+            "the labels are absent",
+            where=where,
+            expected="a class for every image",
+            fix="give each class a folder of its own, or use the images where no labels are asked for",
+        )
+    labels = np.concatenate(given) if len(given) == len(parts) else np.zeros(total, dtype=np.int64)
     if len(np.unique(labels)) < 2:
+        if not labelled:
+            return np.zeros(total, dtype=np.int64), UNLABELLED
         raise DataError(
             f"every row has the same label, {labels[0]}",
             where=where,
@@ -58,13 +96,9 @@ def build_set(name: str, split: Split, parts: Sequence[Rows]) -> ImageSet:
             if labels[0] == -1
             else "check the label column or the class folders",
         )
-    return ImageSet(
-        name=name,
-        split=split,
-        images=torch.from_numpy(_decode_all(parts)),
-        labels=torch.from_numpy(labels),
-        classes=parts[0].classes or _numbered(int(labels.max()), where),
-    )
+    if len({part.classes for part in parts}) > 1:
+        raise DataError("the shards name different classes", where=where, fix="write them with one schema")
+    return labels, parts[0].classes or _numbered(int(labels.max()), where)
 
 
 def _numbered(highest: int, where: str) -> tuple[str, ...]:
@@ -73,9 +107,8 @@ def _numbered(highest: int, where: str) -> tuple[str, ...]:
     return tuple(str(index) for index in range(max(highest, 1) + 1))
 
 
-def _decode_all(parts: Sequence[Rows]) -> NDArray[np.uint8]:
+def _decode_all(rows: Sequence[tuple[bytes | None, str]]) -> NDArray[np.uint8]:
     # One thread: at 32 x 32 Pillow spends its 0.1 ms an image in Python, where threads only queue (measured).
-    rows = [pair for part in parts for pair in zip(part.encoded, part.places, strict=True)]
     first = _decode(*rows[0])
     pixels = np.empty((len(rows), *first.shape), dtype=np.uint8)
     for row, (content, place) in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Image data sets as folders: SPLIT/CLASS/image.png."""
+"""Image data sets as folders: SPLIT/CLASS/image.png, or SPLIT/image.png without labels."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,7 +30,7 @@ def read_folder(folder: Path, classes: tuple[str, ...]) -> Rows:
     files: list[Path] = []
     labels: list[int] = []
     for child in _class_folders(folder):
-        images = sorted(file for file in child.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        images = _images(child)
         if not images:
             raise DataError(
                 "a class folder without images",
@@ -46,6 +46,25 @@ def read_folder(folder: Path, classes: tuple[str, ...]) -> Rows:
         labels=np.array(labels, dtype=np.int64),
         classes=classes,
     )
+
+
+def read_unlabelled(folder: Path) -> Rows:
+    """Read the image files that stand in a folder itself, in order of name.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    files = _images(folder)
+    return Rows([_content(file) for file in files], [str(file) for file in files], labels=None, classes=None)
+
+
+def stand_alone(folder: Path) -> bool:
+    """Return whether a folder holds images and no folders that could be their classes."""
+    return not _class_folders(folder) and bool(_images(folder))
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _class_folders(folder: Path) -> list[Path]:

@@ -13,12 +13,13 @@ from understudy.data._parquet import rows_of
 from understudy.errors import DataError
 
 
-def read_hub(name: str, split_names: Sequence[str]) -> Rows | None:
+def read_hub(name: str, split_names: Sequence[str], *, labelled: bool = True) -> Rows | None:
     """Read a split through `datasets`, which keeps its downloads in the cache that `HF_HOME` names.
 
     Args:
         name: `mnist` or `owner/name`.
         split_names: what the split may be called; the first that is there is read.
+        labelled: whether labels are wanted.
 
     Returns:
         The rows, or None where the hub does not know the name or cannot be reached.
@@ -43,7 +44,7 @@ def read_hub(name: str, split_names: Sequence[str]) -> Rows | None:
         )
     table = splits[found].with_format("arrow")[:]
     # A set of loose image files comes as paths into the cache; their bytes are taken in here.
-    return rows_of(embed_table_storage(table), f"hub: {name}, split {found}")
+    return rows_of(embed_table_storage(table), f"hub: {name}, split {found}", labelled=labelled)
 
 
 @contextmanager

@@ -17,13 +17,17 @@ IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 
 
-def read_parquet(file: Path) -> Rows:
+def read_parquet(file: Path, *, labelled: bool = True) -> Rows:
     """Read one shard, with pyarrow alone.
 
     `datasets` would give the same rows after copying every file into its cache; it is kept for the hub.
 
+    Args:
+        file: the shard.
+        labelled: whether labels are wanted.
+
     Raises:
-        DataError: the file is no whole Parquet file, or holds no images with labels.
+        DataError: the file is no whole Parquet file, or holds no images, or no labels where they are wanted.
     """
     try:
         table = pq.read_table(file, partitioning=None, page_checksum_verification=True)
@@ -34,35 +38,39 @@ def read_parquet(file: Path) -> Rows:
             expected="a whole Parquet file",
             fix="download or write the file again",
         ) from error
-    return rows_of(table, str(file))
+    return rows_of(table, str(file), labelled=labelled)
 
 
-def rows_of(table: pa.Table, where: str) -> Rows:
+def rows_of(table: pa.Table, where: str, *, labelled: bool = True) -> Rows:
     """Take images, labels and class names out of a table.
 
     Args:
         table: a column `image` (or `img`), a struct with the encoded `bytes` or the bytes themselves, and
             a column `label` (or `labels`, `fine_label`) of integers, whose names may stand in the metadata.
         where: the table's place, for messages.
+        labelled: whether labels are wanted; if not, a table without usable ones has none.
 
     Raises:
         DataError: a column is missing, or of another type.
     """
-    label = _one_of(LABEL_COLUMNS, table, where)
-    return Rows(
-        encoded=_encoded(table[_one_of(IMAGE_COLUMNS, table, where)], where),
-        places=[f"{where}, row {row}" for row in range(len(table))],
-        labels=_labels(table[label], where),
-        classes=_class_names(table.schema.metadata or {}, label),
-    )
+    encoded = _encoded(table[_one_of(IMAGE_COLUMNS, table, where)], where)
+    places = [f"{where}, row {row}" for row in range(len(table))]
+    try:
+        label = _one_of(LABEL_COLUMNS, table, where, absent=": the labels are absent")
+        labels = _labels(table[label], where)
+    except DataError:
+        if labelled:
+            raise
+        return Rows(encoded, places, labels=None, classes=None)
+    return Rows(encoded, places, labels=labels, classes=_class_names(table.schema.metadata or {}, label))
 
 
-def _one_of(names: Sequence[str], table: pa.Table, where: str) -> str:
+def _one_of(names: Sequence[str], table: pa.Table, where: str, *, absent: str = "") -> str:
     for name in names:
         if name in table.column_names:
             return name
     raise DataError(
-        f"no {names[0]} column",
+        f"no {names[0]} column{absent}",
         where=where,
         expected="a column " + " or ".join(names),
         fix=f"rename the column; the table has: {', '.join(table.column_names)}",

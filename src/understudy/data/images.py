@@ -14,10 +14,12 @@ from understudy.errors import DataError, ShapeError
 
 Split = Literal["train", "test"]
 
+UNLABELLED = ("unlabelled",)  # the classes of a set without labels, every label of which is 0
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one size with a class each.
+    """Images of one size with a class each; see `labelled` for sets without.
 
     Args:
         name: what the set is called in reports.
@@ -57,6 +59,11 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the labels say anything; where they do not, all are 0 and the one class is "unlabelled"."""
+        return self.classes != UNLABELLED
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -3,10 +3,11 @@
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from understudy.data._decode import Rows, build_set
-from understudy.data._folder import class_names, read_folder
+from understudy.data._decode import Rows, build_set, check_slice
+from understudy.data._folder import class_names, read_folder, read_unlabelled, stand_alone
 from understudy.data._parquet import read_parquet
 from understudy.data.digits import load_digits
 from understudy.data.images import ImageSet, Split
@@ -17,10 +18,11 @@ ROOT_VARIABLE = "UNDERSTUDY_DATA"
 # Many sets are published with a validation split and an unlabelled or no test split.
 _NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_SLICE = re.compile(r"(-?\d*):(-?\d*)")
 _EXPECTED = "train.parquet and test.parquet, or shards of them, or image folders train/CLASS and test/CLASS"
 
 
-def load_images(source: str, split: Split) -> ImageSet:
+def load_images(source: str, split: Split, *, labelled: bool = True) -> ImageSet:
     """Load one split of an image data set, decoded into one uint8 tensor.
 
     Args:
@@ -32,21 +34,55 @@ def load_images(source: str, split: Split) -> ImageSet:
             - a folder with `train.parquet` and `test.parquet` (or shards `train-*.parquet`, there or in its
               subfolder `data`), or with images `train/CLASS/*.png` and `test/CLASS/*.png`;
             - one Parquet file: the train split if its name starts with "train", else the test split, so that
-              nothing is ever tested on the rows it was trained on.
+              nothing is ever tested on the rows it was trained on; one without labels is to train on;
+            - any of these with a slice behind it, `cifar10[25000:27500]`, `digits[:600]` or `folder[-500:]`: those
+              rows of the train split, as they stand on file. An end counts from the back if it is
+              negative; there is no step. The test split is whole whatever the slice.
         split: "train" or "test"; a validation split stands in where there is no test split.
+        labelled: whether labels are wanted. If not, there may be none: tables without a label column, and images
+            that stand in `train`, or in the folder itself, which is then a train split. Where labels are there
+            all the same, they are loaded.
 
     Raises:
-        DataError: nothing is found, the split is absent, or a file is corrupt, empty, or not images with
-            labels of at least two classes.
+        DataError: nothing is found, the split is absent, a slice is malformed or takes no row, labels are absent
+            and wanted, or a file is corrupt, empty, or not images with labels of at least two classes.
         ShapeError: images of several sizes or channel counts.
     """
+    source, rows = _slice_of(source)
+    if split == "test":
+        rows = None
+    shown = "" if rows is None else f"[{_end(rows.start)}:{_end(rows.stop)}]"
     if source == "digits":
-        return load_digits(split)
+        digits = load_digits(split)
+        if rows is None:
+            return digits
+        check_slice(rows, len(digits), where="digits, split train")
+        return replace(digits.take(range(len(digits))[rows]), name=f"digits{shown}")
     path = _locate(source)
     if path is None:
-        return build_set(source, split, [_from_hub(source, split)])
+        return build_set(source + shown, split, [_from_hub(source, split, labelled)], labelled=labelled, rows=rows)
     name = path.stem if path.is_file() else path.resolve().name
-    return build_set(name, split, list(_from_path(path, split)))
+    return build_set(name + shown, split, list(_from_path(path, split, labelled)), labelled=labelled, rows=rows)
+
+
+def _slice_of(source: str) -> tuple[str, slice | None]:
+    """Return the source without the slice behind it, and the slice; a file or folder of that name comes first."""
+    if not source.endswith("]") or "[" not in source or Path(source).expanduser().exists():
+        return source, None
+    bare, _, ends = source[:-1].rpartition("[")
+    found = _SLICE.fullmatch(ends)
+    if not found or not bare:
+        raise DataError(
+            f"[{ends}] is no slice of rows",
+            where=source,
+            expected="a source with [first:end], [first:] or [:end] behind it, such as digits[:600]",
+        )
+    first, end = (int(text) if text else None for text in found.groups())
+    return bare, slice(first, end)
+
+
+def _end(value: int | None) -> str:
+    return "" if value is None else str(value)
 
 
 def _locate(source: str) -> Path | None:
@@ -68,11 +104,11 @@ def _locate(source: str) -> Path | None:
     )
 
 
-def _from_hub(name: str, split: Split) -> Rows:
+def _from_hub(name: str, split: Split, labelled: bool) -> Rows:
     # Imported late: `datasets` takes half a second, and local files need none of it.
     from understudy.data._hub import read_hub
 
-    rows = read_hub(name, _NAMES[split])
+    rows = read_hub(name, _NAMES[split], labelled=labelled)
     if rows is not None:
         return rows
     root = os.environ.get(ROOT_VARIABLE)
@@ -85,19 +121,25 @@ def _from_hub(name: str, split: Split) -> Rows:
     )
 
 
-def _from_path(path: Path, split: Split) -> Iterator[Rows]:
+def _from_path(path: Path, split: Split, labelled: bool) -> Iterator[Rows]:
     if path.is_file():
-        yield read_parquet(_only_file(path, split))
+        yield _read_file(path, split, labelled)
         return
     for name in _NAMES[split]:
         shards = _shards(path, name) or _shards(path / "data", name)
         if shards:
-            yield from (read_parquet(file) for file in shards)
+            yield from (read_parquet(file, labelled=labelled) for file in shards)
             return
         if (path / name).is_dir():
+            if stand_alone(path / name):
+                yield read_unlabelled(path / name)
+                return
             every_split = (other for names in _NAMES.values() for other in names)
             yield read_folder(path / name, class_names(path, every_split))
             return
+    if split == "train" and stand_alone(path):
+        yield read_unlabelled(path)
+        return
     raise DataError(
         f"no {split} split",
         where=path,
@@ -116,8 +158,18 @@ def _shards(folder: Path, name: str) -> list[Path]:
     return [whole] if whole.is_file() else sorted(folder.glob(f"{name}-*.parquet"))
 
 
-def _only_file(path: Path, split: Split) -> Path:
-    holds: Split = "train" if path.name.startswith("train") else "test"
+def _read_file(path: Path, split: Split, labelled: bool) -> Rows:
+    """Read a single file as the split that its name says; if it says none, images without labels are to train on."""
+    named: Split | None = next((name for name in ("train", "test") if path.name.startswith(name)), None)
+    if labelled or named is not None:
+        _check_holds(path, named or "test", split)
+        return read_parquet(path, labelled=labelled)
+    rows = read_parquet(path, labelled=False)
+    _check_holds(path, "train" if rows.labels is None else "test", split)
+    return rows
+
+
+def _check_holds(path: Path, holds: Split, split: Split) -> None:
     if split != holds:
         raise DataError(
             f"no {split} split: a single file is one split, and this one is read as {holds}",
@@ -125,4 +177,3 @@ def _only_file(path: Path, split: Split) -> Path:
             expected="a folder with train.parquet and test.parquet where both are needed",
             fix="put the files into one folder; a name that starts with 'train' marks the train split",
         )
-    return path

@@ -1,37 +1,28 @@
 """What every method is: frozen, bounded hyperparameters with named presets, and the access it needs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from understudy.bank import Bank
 from understudy.errors import ConfigError, nearest
-from understudy.models import Classifier
+from understudy.models import Classifier, Network
+from understudy.targets import Access as Access  # methods declare with it what they require
 
 Fidelity = Literal["paper", "official", "instantiation"]
 MethodT = TypeVar("MethodT", bound="Method")  # and not Self, which the check of types in tests cannot follow
 PresetT = TypeVar("PresetT", bound=Callable[..., Any])
 
 
-class Access(IntEnum):
-    """How much of a network can be seen; each level includes those before it."""
-
-    LABELS = 1
-    TOP_K = 2
-    LOGITS = 3
-    WEIGHTS = 4
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a method leaves behind, apart from files."""
 
-    model: Classifier
-    controls: dict[str, Classifier] = field(default_factory=dict)
+    model: Network
+    controls: Mapping[str, Network] = field(default_factory=dict)
     """Further models that put the first one into proportion, by name."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Entries for `result.json`, such as samples and teacher evaluations."""
@@ -74,7 +65,7 @@ class Method(BaseModel, ABC):
         """
 
     @abstractmethod
-    def cost(self, model: Classifier, *, rows: int | None, bank: Bank | None = None) -> dict[str, int]:
+    def cost(self, model: Network, *, rows: int | None, bank: Bank | None = None) -> dict[str, int]:
         """Return what a run would cost, by name, such as training steps and evaluations of the teacher.
 
         Args:

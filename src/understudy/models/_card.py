@@ -14,17 +14,17 @@ tags:
 
 # {title}
 
-A classifier of {classes} classes for inputs of shape {shape} with values in [0, 1].
+{kind} for inputs of shape {shape} with values in [0, 1].
 Its first layer normalises, so it takes raw inputs.
 
 ```python
-from understudy.models import load_model
+from understudy.models import {loader}
 
-model = load_model("path/to/this/folder")
-logits = model(x)  # x: float32, (batch, {columns}), values in [0, 1]
+model = {loader}("path/to/this/folder")
+{rows} = model(x)  # x: float32, (batch, {columns}), values in [0, 1]
 ```
 
-The weights are safetensors; nothing in this folder is a pickle. `load_model` verifies every byte of them.
+The weights are safetensors; nothing in this folder is a pickle. `{loader}` verifies every byte of them.
 
 | fact | value |
 |---|---|
@@ -43,10 +43,14 @@ def model_card(record: Mapping[str, Any]) -> str:
         "SHA-256 of the weights": f"`{record['sha256']}`",
         **record["about"],
     }
+    encodes = record.get("kind") == "encoder"
+    task = "image-classification" if len(shape) == 3 else "tabular-classification"
     return _TEMPLATE.format(
-        task="image-classification" if len(shape) == 3 else "tabular-classification",
+        task="image-feature-extraction" if encodes else task,
+        kind=f"An encoder of width {record['width']}" if encodes else f"A classifier of {record['classes']} classes",
+        loader="load_encoder" if encodes else "load_model",
+        rows="embeddings" if encodes else "logits",
         title=record["spec"],
-        classes=record["classes"],
         shape=" x ".join(map(str, shape)),
         columns=", ".join(map(str, shape)),
         facts="\n".join(f"| {_cell(key)} | {_cell(value)} |" for key, value in facts.items()),

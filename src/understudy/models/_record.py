@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from understudy.errors import IntegrityError
 from understudy.runs.files import read_json
@@ -22,9 +22,14 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
     format: Literal[1]
+    kind: Literal["classifier", "encoder"] = "classifier"
+    head: bool = False
+    """Whether an encoder ends in a linear layer to a width of choice."""
     spec: str
     input_shape: list[_Size]
-    classes: Annotated[int, Field(ge=2, le=2**31)]
+    classes: Annotated[int, Field(ge=2, le=2**31)] | None = None
+    width: _Size | None = None
+    """Numbers of an encoder's embedding."""
     mean: list[_Number]
     std: list[_Number]
     parameters: Annotated[int, Field(ge=0)]
@@ -33,6 +38,12 @@ class Record(BaseModel):
     """Digest of the tensors, as `model_digest` gives it."""
     file_sha256: _Sha256
     """Of the bytes of `model.safetensors`."""
+
+    @model_validator(mode="after")
+    def _outputs_fit_the_kind(self) -> "Record":
+        if (self.classes is None) != (self.kind == "encoder") or (self.width is None) != (self.kind == "classifier"):
+            raise ValueError("a classifier has classes, an encoder has a width")
+        return self
 
 
 def read_record(path: Path) -> Record:
@@ -56,8 +67,9 @@ def read_record(path: Path) -> Record:
         return Record.model_validate(content)
     except ValidationError as error:
         fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"])) or ("width" if content.get("kind") == "encoder" else "classes")
         raise IntegrityError(
-            f"field {'.'.join(map(str, fault['loc']))!r} of the record is wrong",
+            f"field {place!r} of the record is wrong",
             where=path,
             expected=fault["msg"],
             fix="restore the folder from a copy, or make the model again",

@@ -37,7 +37,7 @@ def build_model(
         ShapeError: the architecture cannot take such inputs, or mean and std do not fit the channels.
     """
     model = empty_model(spec, input_shape=input_shape, classes=classes, mean=mean, std=std)
-    with _size_errors(model.spec):
+    with size_errors(model.spec):
         model.net.to_empty(device="cpu")
     initialise(model.net, torch.Generator().manual_seed(seed))
     return model
@@ -54,7 +54,7 @@ def empty_model(
     architecture = parse_spec(spec)
     canonical = format_spec(architecture)
     shape = check_signature(input_shape, classes)
-    with _size_errors(canonical), torch.device("meta"):
+    with size_errors(canonical), torch.device("meta"):
         net = architecture.build(shape, classes).to(torch.float32)
     return Classifier(net, spec=canonical, input_shape=shape, classes=classes, mean=mean, std=std)
 
@@ -80,7 +80,7 @@ def initialise(net: nn.Module, generator: torch.Generator) -> None:
 
 
 @contextmanager
-def _size_errors(spec: str) -> Iterator[None]:
+def size_errors(spec: str) -> Iterator[None]:
     """Turn torch's errors about sizes, of which it has several kinds, into a `ConfigError`."""
     try:
         yield

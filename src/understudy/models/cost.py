@@ -5,8 +5,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from understudy.models.classifier import Classifier
 from understudy.models.modes import evaluating
+from understudy.models.network import Network
 from understudy.runs.tensors import digest
 
 
@@ -15,7 +15,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def count_macs(model: Classifier) -> int:
+def count_macs(model: Network) -> int:
     """Return the multiply-accumulates of convolutions, linear layers and attention for one input.
 
     Two floating-point operations make one multiply-accumulate. Normalisation, activations, pooling and biases

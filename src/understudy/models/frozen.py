@@ -1,4 +1,4 @@
-"""Frozen networks: the copy of a classifier that every attack, synthesis and query uses.
+"""Frozen networks: the copy of a classifier or encoder that every attack, synthesis and query uses.
 
 It answers as the original does, within a tolerance: in float32 the logits differ by at most
 `FLOAT32_TOLERANCE * (1 + max |logit|)`, in bf16 by at most `BF16_TOLERANCE * (1 + max |logit|)`.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from understudy.errors import DependencyError, DivergenceError
 from understudy.models._fold import fold_batch_norms
-from understudy.models.classifier import Classifier, Normalise
+from understudy.models.network import Network, Normalise
 
 BF16_TOLERANCE = 1e-1
 """Largest difference of the logits in precision bf16, over 1 + the largest |logit|.
@@ -29,14 +29,14 @@ Precision = Literal["float32", "bf16"]
 
 
 class Frozen(nn.Module):
-    """A classifier for reading only: eval mode for ever, no parameter gradients. Made by `freeze`.
+    """A network for reading only: eval mode for ever, no parameter gradients. Made by `freeze`.
 
     Args:
         net: the prepared network; takes normalised inputs of its own dtype.
         normalise: the classifier's first layer, in float32.
         spec: of the classifier.
         input_shape: of one input.
-        classes: number of classes.
+        classes: number of classes, or the width of an embedding.
         dtype: in which the network computes.
         channels_last: whether images are handed over in channels-last layout.
         notes: what was done to the network, one remark each.
@@ -84,7 +84,7 @@ class Frozen(nn.Module):
 
 
 def freeze(
-    model: Classifier,
+    model: Network,
     *,
     precision: Precision = "float32",
     channels_last: bool = True,
@@ -125,14 +125,14 @@ def freeze(
         copy.deepcopy(model.normalise),
         spec=model.spec,
         input_shape=model.input_shape,
-        classes=model.classes,
+        classes=model.outputs,
         dtype=dtype,
         channels_last=channels_last,
         notes=tuple(notes),
     )
 
 
-def check_finite(model: Classifier) -> None:
+def check_finite(model: Network) -> None:
     """Check that every weight and statistic of a model is a number.
 
     Raises:
@@ -147,7 +147,7 @@ def check_finite(model: Classifier) -> None:
             )
 
 
-def _check_compiler(model: Classifier) -> None:
+def _check_compiler(model: Network) -> None:
     """Find the C++ compiler before the first call does, hours later and in torch's words."""
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
     known = [os.environ.get("CXX", ""), "g++", "clang++", *(["cl"] if sys.platform == "win32" else [])]

@@ -1,11 +1,11 @@
-"""Save and load classifiers: a folder of safetensors, JSON and a model card, whole or not there.
+"""Save and load classifiers and encoders: a folder of safetensors, JSON and a model card, whole or not there.
 
 `model.safetensors` holds the weights and, in its header, the record that `model.json` shows; `model.json`
 adds the SHA-256 of that file. So a byte that changes in either is found. Pickles are never read.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from understudy.models._record import FORMAT, read_record
 from understudy.models.build import empty_model
 from understudy.models.classifier import Classifier
 from understudy.models.cost import count_parameters
+from understudy.models.encoder import Encoder, empty_encoder, encoder_of, foreign_encoder
 from understudy.models.foreign import Facts, is_foreign, load_foreign
 from understudy.models.frozen import check_finite
+from understudy.models.network import Network
 from understudy.runs.files import folder_aside, sha256_file, write_json, write_text
 from understudy.runs.tensors import load_tensors, save_tensors
 
@@ -29,7 +31,7 @@ _PICKLES = frozenset({".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".jobli
 _RESTORE = "restore the folder from a copy, or make the model again"
 
 
-def save_model(model: Classifier, folder: str | Path, *, about: Mapping[str, object]) -> None:
+def save_model(model: Network, folder: str | Path, *, about: Mapping[str, object]) -> None:
     """Write a model folder: `model.safetensors`, `model.json`, `README.md`; a valid hub repository by itself.
 
     Args:
@@ -45,24 +47,23 @@ def save_model(model: Classifier, folder: str | Path, *, about: Mapping[str, obj
     folder = Path(folder)
     _check_place(folder)
     check_finite(model)
-    mean, std = model.normalise.mean.tolist(), model.normalise.std.tolist()
     state = _unshared(model.state_dict())
-    rebuilt = _rebuild(model.spec, model.input_shape, model.classes, mean, std)
-    if fault := _misfit(state, rebuilt.state_dict()):
+    record = {
+        "format": FORMAT,
+        **({"kind": "encoder", "head": model.head} if isinstance(model, Encoder) else {}),
+        "spec": model.spec,
+        "input_shape": list(model.input_shape),
+        "width" if isinstance(model, Encoder) else "classes": model.outputs,
+        "mean": model.normalise.mean.tolist(),
+        "std": model.normalise.std.tolist(),
+        "parameters": count_parameters(model),
+        "about": _jsonable(about),
+    }
+    if fault := _misfit(state, _rebuild(record).state_dict()):
         raise ConfigError(
             f"the model is not what its spec builds, so it could not be loaded again: {fault}",
             where=f"spec {model.spec!r}",
         )
-    record = {
-        "format": FORMAT,
-        "spec": model.spec,
-        "input_shape": list(model.input_shape),
-        "classes": model.classes,
-        "mean": mean,
-        "std": std,
-        "parameters": count_parameters(model),
-        "about": _jsonable(about),
-    }
     with folder_aside(folder) as aside:
         record["sha256"] = save_tensors(aside / _WEIGHTS, state, record)
         record["file_sha256"] = sha256_file(aside / _WEIGHTS)
@@ -71,7 +72,34 @@ def save_model(model: Classifier, folder: str | Path, *, about: Mapping[str, obj
 
 
 def load_model(folder: str | Path) -> Classifier:
-    """Return the classifier in a folder of `save_model`, in eval mode on the CPU.
+    """Return the classifier in a folder of `save_model`, in eval mode on the CPU; see `load_network`.
+
+    Raises:
+        ConfigError: the folder holds an encoder.
+        IntegrityError: as `load_network`.
+    """
+    model = load_network(folder)
+    if isinstance(model, Encoder):
+        raise ConfigError(
+            "this is an encoder, which gives embeddings and no classes",
+            where=folder,
+            fix="name a classifier here; encoders are targets of `understudy extract`",
+        )
+    return model
+
+
+def load_encoder(folder: str | Path) -> Encoder:
+    """Return the encoder in a folder, in eval mode on the CPU; of a classifier, what is under its last layer.
+
+    Raises:
+        IntegrityError: as `load_network`.
+    """
+    model = load_network(folder)
+    return model if isinstance(model, Encoder) else encoder_of(model)
+
+
+def load_network(folder: str | Path) -> Classifier | Encoder:
+    """Return the classifier or encoder in a folder of `save_model`, in eval mode on the CPU.
 
     A model of a `python:` spec is rebuilt by its factory, which must be importable: load such a folder only
     if you trust that package. The folder itself never holds code.
@@ -96,14 +124,14 @@ def load_model(folder: str | Path) -> Classifier:
             fix=_RESTORE,
         )
     tensors, header = load_tensors(weights, verify=False)  # every byte has just been verified
-    if header != record.model_dump(exclude={"file_sha256"}):
+    if header != record.model_dump(exclude={"file_sha256"}, exclude_unset=True):
         raise IntegrityError(
             "model.json is not the one that was saved with these weights: altered",
             where=folder / _RECORD,
             fix=_RESTORE,
         )
     try:
-        model = _rebuild(record.spec, record.input_shape, record.classes, record.mean, record.std)
+        model = _rebuild(header)
         fault = _misfit(tensors, model.state_dict())
     except UnderstudyError as error:
         raise IntegrityError(f"the network cannot be rebuilt: {error}", where=folder) from error
@@ -154,13 +182,17 @@ def _misfit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def _rebuild(
-    spec: str, input_shape: Sequence[int], classes: int, mean: Sequence[float], std: Sequence[float]
-) -> Classifier:
-    """Return a classifier of this spec for its names, shapes and dtypes; ours have no values yet."""
+def _rebuild(record: Mapping[str, Any]) -> Classifier | Encoder:
+    """Return the network of a record for its names, shapes and dtypes; ours have no values yet."""
+    spec, shape, mean, std = (record[key] for key in ("spec", "input_shape", "mean", "std"))
+    if record.get("kind") == "encoder":
+        if is_foreign(spec):
+            return foreign_encoder(spec, Facts(shape, None, mean, std))
+        width = record["width"] if record["head"] else None
+        return empty_encoder(spec, input_shape=shape, width=width, mean=mean, std=std)
     if is_foreign(spec):
-        return load_foreign(spec, Facts(input_shape, classes, mean, std))
-    return empty_model(spec, input_shape=input_shape, classes=classes, mean=mean, std=std)
+        return load_foreign(spec, Facts(shape, record["classes"], mean, std))
+    return empty_model(spec, input_shape=shape, classes=record["classes"], mean=mean, std=std)
 
 
 def _unshared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,15 @@
-"""Run folder to HTML: self-contained pages that open offline, for one run or for several side by side."""
+"""Run folder to HTML: self-contained pages that open offline, for one run, for several, or for an audit."""
 
+from understudy.report.audit import audit_table, summarise_audit, write_audit
 from understudy.report.comparison import write_comparison
+from understudy.report.extraction import write_extraction_report
 from understudy.report.run_report import write_report
 
-__all__ = ["write_comparison", "write_report"]
+__all__ = [
+    "audit_table",
+    "summarise_audit",
+    "write_audit",
+    "write_comparison",
+    "write_extraction_report",
+    "write_report",
+]

@@ -82,7 +82,7 @@ def line_figure(
     if longest > _POINTS:
         notes.append(f"evenly thinned, from {longest:,} points")
     names = ", ".join(one.name for one in series)
-    return Figure(title, f"{title} over {x_title}: {names}", _spec(data, layout), note="; ".join(notes))
+    return Figure(title, f"{title} over {x_title}: {names}", figure_spec(data, layout), note="; ".join(notes))
 
 
 def dot_figure(title: str, categories: Sequence[str], groups: Sequence[Series], *, x_title: str) -> Figure:
@@ -110,7 +110,7 @@ def dot_figure(title: str, categories: Sequence[str], groups: Sequence[Series], 
     }
     names = " and ".join(group.name for group in groups)
     alt = f"{title} of {names}; the lowest is {min(known, default=0.0):.1%}"
-    return Figure(title, alt, _spec(data, layout))
+    return Figure(title, alt, figure_spec(data, layout))
 
 
 def confusion_figure(title: str, confusion: Sequence[Sequence[int]], classes: Sequence[str], colour: str) -> Figure:
@@ -150,7 +150,7 @@ def confusion_figure(title: str, confusion: Sequence[Sequence[int]], classes: Se
     }
     right = sum(confusion[at][at] for at in range(len(confusion)))
     total = sum(sum(row) for row in confusion)
-    return Figure(title, f"{title}: {right} of {total} on the diagonal", _spec(data, layout), tall=True)
+    return Figure(title, f"{title}: {right} of {total} on the diagonal", figure_spec(data, layout), tall=True)
 
 
 def spans_decades(series: Sequence[Series]) -> bool:
@@ -167,6 +167,7 @@ def _thin(series: Series) -> Series:
     return Series(series.name, series.colour, [series.x[at] for at in kept], [series.y[at] for at in kept], series.dash)
 
 
-def _spec(data: list[Any], layout: dict[str, Any]) -> dict[str, Any]:
+def figure_spec(data: list[Any], layout: dict[str, Any]) -> dict[str, Any]:
+    """Return traces and layout as plain values, with none of plotly's own colours."""
     plotted: dict[str, Any] = go.Figure(data=data, layout=go.Layout(template=None, **layout)).to_plotly_json()
     return {"data": plotted["data"], "layout": plotted["layout"]}

@@ -81,6 +81,8 @@ class Result(_Part):
     bank_bytes: int | None = None
     models: dict[str, ModelFacts] = {}
     data: DataFacts | None = None
+    measured_by: str | None = None
+    """What gave the accuracy of a network without classes; None for a classifier's own answers."""
     scores: dict[str, Score] = {}
     synthetic: Synthetic | None = None
     timing_s: dict[str, float | None] = {}
@@ -191,7 +193,7 @@ def _result(path: Path) -> Result:
     try:
         return Result.model_validate(raw)
     except ValidationError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def _environment(path: Path) -> dict[str, Any]:
@@ -223,7 +225,7 @@ def _events(path: Path) -> list[Event]:
     except (OSError, UnicodeDecodeError) as error:
         raise IntegrityError(f"not readable as text: {error}", where=path, fix="restore the file") from error
     except ValidationError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return list(kept.values())
 
 
@@ -234,7 +236,8 @@ def _started(folder: Path, environment: dict[str, Any]) -> datetime:
         return datetime.fromtimestamp((folder / "result.json").stat().st_mtime, tz=UTC)
 
 
-def _damaged(where: object, error: ValidationError) -> IntegrityError:
+def damaged(where: object, error: ValidationError) -> IntegrityError:
+    """Return the error for a file of ours whose content does not fit its format."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or "the whole"
     return IntegrityError(

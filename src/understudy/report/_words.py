@@ -44,7 +44,7 @@ def sentences(result: Result) -> list[str]:
     """Return the findings of a run, the most important first; a control that is as good is said to be so."""
     if result.data is None:
         return [*_synthetic(result), "No real data were given, so nothing is known about real inputs."]
-    if result.subject == "model" or "teacher" not in result.scores:
+    if result.subject == "model" or result.measured_by or "teacher" not in result.scores:
         return _accuracy_alone(result)
     return [*_agreement(result), *_control(result, NOISE), *_control(result, START), *_accuracy(result), *_real(result)]
 
@@ -148,6 +148,13 @@ def _accuracy_alone(result: Result) -> list[str]:
     if accuracy is None or value_of(accuracy) is None:
         return ["No accuracy was measured."]
     share = f"{percent(accuracy.value)} of the {images(result)}{_bounds(accuracy)}"
+    if result.measured_by:
+        untrained = result.scores.get("untrained")
+        value = value_of(untrained.accuracy if untrained else None)
+        beside = (
+            "" if value is None else f" On the embeddings of the untrained network it is right on {percent(value)}."
+        )
+        return [f"A {result.measured_by} on the embeddings is right on {share}.{beside}"]
     return [f"The {result.subject} is right on {share}."]
 
 

@@ -16,6 +16,7 @@ from understudy.report._read import Interval, ModelFacts, Result, RunRecord, rea
 from understudy.report._seeds import by_config, mean_interval
 from understudy.report._table import Cell, Column, Table, interval_cell, with_marks
 from understudy.report._words import control_key, heading, images, noise_verdict, value_of
+from understudy.report.extraction import is_extraction, write_extraction_report
 
 _COLOURS = 8
 _LINES = {"solid": "solid", "dash": "dashed", "dot": "dotted"}
@@ -35,6 +36,8 @@ def write_comparison(run_folders: Sequence[Path], out: Path) -> Path:
     folders = list(dict.fromkeys(folder.resolve() for folder in run_folders))
     if not folders:
         raise ConfigError("no run to compare", expected="one run folder or more", fix="name the run folders")
+    if any(map(is_extraction, folders)):
+        return write_extraction_report(folders, out)
     runs = [read_run(folder) for folder in folders]
     values = _values(runs, out.resolve().parent)
     return write_page(out, "comparison.html", values, figures=bool(values["figures"]))

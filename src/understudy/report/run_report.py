@@ -24,6 +24,7 @@ from understudy.report._read import ModelFacts, Result, RunRecord, Score, read_r
 from understudy.report._samples import Gallery, gallery
 from understudy.report._table import Cell, Column, Table, interval_cell, with_marks
 from understudy.report._words import FIDELITY, heading, noise_verdict, retention, sentences
+from understudy.report.extraction import is_extraction, write_extraction_report
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def write_report(run_folder: Path, out: Path | None = None) -> Path:
         IntegrityError: a file of the run is damaged, or of a newer format.
         StorageError: the page cannot be written.
     """
+    if is_extraction(run_folder):
+        return write_extraction_report(run_folder, out)
     run = read_run(run_folder)
     values = _values(run)
     figures = bool(values["fit"] or values["synthesis"] or values["confusions"] or values["per_class"])
@@ -127,7 +130,8 @@ def _facts(result: Result) -> list[Fact]:
     facts = []
     score = result.score
     if result.data is not None:
-        facts.append(Fact("Accuracy", interval_cell(score.accuracy).text, interval_cell(score.accuracy).note))
+        named = (result.measured_by or "accuracy").capitalize()
+        facts.append(Fact(named, interval_cell(score.accuracy).text, interval_cell(score.accuracy).note))
         if score.agreement is not None:
             facts.append(Fact("Agreement", interval_cell(score.agreement).text, interval_cell(score.agreement).note))
         if retention(result) is not None:

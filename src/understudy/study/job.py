@@ -14,7 +14,7 @@ from understudy.bank import Bank
 from understudy.data import ImageSet, check_fits, load_images
 from understudy.errors import ConfigError
 from understudy.methods.method import Method, Outcome, validated
-from understudy.models import Classifier, model_digest, resolve_model, save_model
+from understudy.models import Classifier, Network, model_digest, resolve_encoder, resolve_model, save_model
 from understudy.report import write_report
 from understudy.runs.files import sha256_file
 from understudy.runs.options import RunOptions
@@ -88,11 +88,11 @@ def make_job(
     entry = catalogue.entry(name, verb=verb)
     cls = catalogue.load(name, verb=verb)
     # All of it, so that a single value of a nested table overrides that value and not the whole table.
-    base = cls.preset(preset).model_dump() if preset else _defaults(cls)
+    base = cls.preset(preset).model_dump() if preset else defaults(cls)
     method = cls.checked(merged(base, options or {}), where=f"options of {name}")
-    _require(model, "--student" if verb == "distil" else "--model", "the network to train, for instance cnn")
+    require(model, "--student" if verb == "distil" else "--model", "the network to train, for instance cnn")
     if verb == "distil":
-        _require(
+        require(
             teacher,
             "--teacher",
             "a trained network: a run folder, hf:NAME, timm:NAME or python:module:factory",
@@ -100,7 +100,7 @@ def make_job(
     elif teacher is not None:
         raise ConfigError(f"{name} takes no teacher", where="--teacher", fix="leave it out")
     if entry.data:
-        _require(data, "--data", f"the images that {name} learns from, for instance digits")
+        require(data, "--data", f"the images that {name} learns from, for instance digits")
     if bank is not None and entry.family != "data_free":
         raise ConfigError(f"{name} takes no bank", where="--bank", fix="leave it out")
     resolved = validated(RunOptions, dict(run_options or {}), where="run options")
@@ -123,7 +123,9 @@ def execute(job: Job, folder: Path | None = None, *, progress: ProgressSink | No
         outcome = _carry_out(job, run, ready)
         if run.rank == 0:
             _save(job, run, outcome, ready)
-            result = measure(job.name, job.preset, run, outcome, ready.teacher, ready.test, data_source=job.data)
+            result = measure(
+                job.name, job.preset, run, outcome, ready.teacher, ready.test, train=ready.train, data_source=job.data
+            )
             run.finish(result)
         run.wait()
     if run.rank == 0 and not (run.folder / "report.html").exists():
@@ -135,7 +137,7 @@ def execute(job: Job, folder: Path | None = None, *, progress: ProgressSink | No
 class Ready:
     """A job with everything loaded and checked, before its first step."""
 
-    model: Classifier
+    model: Network
     teacher: Classifier | None
     train: ImageSet | None
     test: ImageSet | None
@@ -154,7 +156,8 @@ def prepare(job: Job) -> Ready:
     train, test = _load_data(job)
     teacher, model = _networks(job, train)
     if test is not None:
-        check_fits(test, input_shape=model.input_shape, classes=model.classes, what="the model")
+        classes = model.classes if isinstance(model, Classifier) else len(test.classes)
+        check_fits(test, input_shape=model.input_shape, classes=classes, what="the model")
     bank = Bank(job.bank, device=device) if job.bank is not None else None
     facts: dict[str, object] = {}
     for name, images in (("train", train), ("test", test)):
@@ -162,7 +165,7 @@ def prepare(job: Job) -> Ready:
             facts[f"{name}_sha256"] = digest({"images": images.images, "labels": images.labels})
     if bank is not None:
         facts["bank_sha256"] = sha256_file(bank.folder / "manifest.json")
-    if teacher is not None:
+    if teacher is not None and isinstance(model, Classifier):
         job.method.check_teacher(teacher, model, bank=bank)
         facts["teacher_sha256"] = model_digest(teacher)
         if job.teacher_sha256 not in (None, facts["teacher_sha256"]):
@@ -192,12 +195,15 @@ def _load_data(job: Job) -> tuple[ImageSet | None, ImageSet | None]:
     return (load_images(job.data, "train") if needed else None), load_images(job.data, "test")
 
 
-def _networks(job: Job, train: ImageSet | None) -> tuple[Classifier | None, Classifier]:
+def _networks(job: Job, train: ImageSet | None) -> tuple[Classifier | None, Network]:
     """Return the teacher, if there is one, and the network to train, which takes on the teacher's normalisation."""
     seed = derive_seed(job.options.seed, "model")
     if job.teacher is None:
         if train is None:
             raise ConfigError(f"{job.name} needs data", where="--data")
+        if catalogue.entry(job.name).makes == "encoder":
+            encoder = resolve_encoder(job.model, input_shape=train.shape, mean=train.mean, std=train.std, seed=seed)
+            return None, encoder
         model = resolve_model(
             job.model,
             input_shape=train.shape,
@@ -243,13 +249,15 @@ def _save(job: Job, run: Run, outcome: Outcome, ready: Ready) -> None:
         save_model(control, run.folder / "control" / name / "model", about={**about, "control": name})
 
 
-def _defaults(cls: type[Method]) -> dict[str, Any]:
+def defaults(cls: type[Method]) -> dict[str, Any]:
+    """Return the values of a method's fields where none is given."""
     fields = {name: info for name, info in cls.model_fields.items() if not info.is_required()}
     given = {name: info.get_default(call_default_factory=True) for name, info in fields.items()}
     return {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in given.items()}
 
 
-def _require(value: object, flag: str, expected: str) -> None:
+def require(value: object, flag: str, expected: str) -> None:
+    """Refuse a setting that is not given, with a `ConfigError`."""
     if value is None:
         raise ConfigError(f"{flag} is missing", expected=expected, fix="give it as a flag or in the --config file")
 

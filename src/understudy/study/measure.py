@@ -5,8 +5,10 @@ from typing import Any
 from understudy import catalogue
 from understudy.data import ImageSet
 from understudy.evaluation import evaluate, predict, throughput
+from understudy.evaluation.features import embed
+from understudy.evaluation.probe import Probes, probe
 from understudy.methods.method import Outcome
-from understudy.models import Classifier, count_macs, count_parameters, model_digest
+from understudy.models import Classifier, Encoder, Network, count_macs, count_parameters, model_digest
 from understudy.runs.run import Run
 
 FORMAT = 1
@@ -20,6 +22,7 @@ def measure(
     teacher: Classifier | None,
     test: ImageSet | None,
     *,
+    train: ImageSet | None = None,
     data_source: str | None,
 ) -> dict[str, Any]:
     """Return the content of `result.json`.
@@ -31,6 +34,7 @@ def measure(
         outcome: what the method left.
         teacher: the distilled network, or None for training without one.
         test: images to measure on; None leaves the scores out.
+        train: labelled images from which the probe of an encoder learns.
         data_source: how the user named them.
     """
     entry = catalogue.entry(name)
@@ -41,7 +45,10 @@ def measure(
     for network in networks.values():
         network.to(run.device)
     scores = {}
-    if test is not None:
+    encodes = isinstance(outcome.model, Encoder)
+    if encodes and train is not None and test is not None:
+        scores = {key: probed(network, train, test, seed=run.seed) for key, network in networks.items()}
+    elif test is not None:
         held = test.to(run.device)
         answers = predict(teacher, held) if teacher is not None else None
         for key, network in networks.items():
@@ -60,12 +67,27 @@ def measure(
         **outcome.facts,
         "models": {key: describe(network) for key, network in networks.items()},
         "data": data,
+        "measured_by": "linear probe" if encodes else None,
         "scores": scores,
         "timing_s": run.timing(),
     }
 
 
-def describe(network: Classifier) -> dict[str, Any]:
+def probed(encoder: Network, train: ImageSet, test: ImageSet, *, seed: int) -> dict[str, Any]:
+    """Return the accuracy of logistic regression on an encoder's embeddings, in the place of a classifier's scores."""
+    found = probe(
+        embed(encoder, train),
+        train.labels,
+        embed(encoder, test),
+        test.labels,
+        probes=Probes(few_shot=False, knn=False),
+        seed=seed,
+        classes=len(train.classes),
+    )
+    return {"accuracy": found["linear"].to_json(), "agreement": None}
+
+
+def describe(network: Network) -> dict[str, Any]:
     """Return a network's spec, size, cost and hash."""
     return {
         "spec": network.spec,

@@ -6,11 +6,12 @@ from typing import Any
 from understudy.runs.run import folder_state, resolved_config
 from understudy.study.job import Job, prepare
 
-_STATES = {
+STATES = {
     "new": "new",
     "begun": "begun: the command would go on with it",
     "finished": "finished: the command would print its result",
 }
+"""What a plan says of its folder."""
 
 
 def plan(job: Job, folder: Path) -> dict[str, Any]:
@@ -26,5 +27,5 @@ def plan(job: Job, folder: Path) -> dict[str, Any]:
     ready = prepare(job)
     config = resolved_config(ready.config, job.options)
     cost = job.method.cost(ready.model, rows=len(ready.train) if ready.train else None, bank=ready.bank)
-    state = _STATES[folder_state(folder, config)]
+    state = STATES[folder_state(folder, config)]
     return {"config": config, "cost": cost, "folder": str(folder), "state": state}

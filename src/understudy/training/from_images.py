@@ -1,7 +1,7 @@
 """Training on labelled images: batches made on the device, and recipes that suit common data sets."""
 
 from understudy.data import Augment, Batch, Batches, ImageSet
-from understudy.models import Classifier, count_parameters
+from understudy.models import Classifier, Network, count_parameters
 from understudy.runs.run import Run
 from understudy.training.loop import Objective, fit
 from understudy.training.recipe import Recipe
@@ -27,7 +27,7 @@ def fit_on_images(
     )
 
 
-def cost_on_images(model: Classifier, recipe: Recipe, rows: int) -> dict[str, int]:
+def cost_on_images(model: Network, recipe: Recipe, rows: int) -> dict[str, int]:
     """Return what `fit_on_images` would cost on so many rows: training steps, images seen and parameters."""
     steps = recipe.steps(rows)
     return {

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from understudy.data import Augment, Batch, ImageSet
 from understudy.losses import hard_cross_entropy, kl_divergence, tempered_kl
 from understudy.methods.method import Access, Fidelity, Method, Outcome, preset
-from understudy.models import Classifier, freeze
+from understudy.models import Classifier, Network, freeze
 from understudy.runs.run import Run
 from understudy.training import Recipe
 from understudy.training.from_images import CIFAR10, DIGITS, MNIST, cost_on_images, fit_on_images
@@ -73,7 +73,7 @@ class KD(Method):
         softened = divergence(logits, teacher_logits, temperature=self.temperature, reduction="batchmean")
         return (1 - self.alpha) * labelled + self.alpha * softened
 
-    def cost(self, model: Classifier, *, rows: int | None, bank: object = None) -> dict[str, int]:  # noqa: ARG002
+    def cost(self, model: Network, *, rows: int | None, bank: object = None) -> dict[str, int]:  # noqa: ARG002
         """Return training steps, images seen and parameters."""
         return cost_on_images(model, self.fit, rows or 0)
 

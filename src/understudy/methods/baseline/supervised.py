@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from understudy.data import Augment, Batch, ImageSet
 from understudy.losses import hard_cross_entropy
 from understudy.methods.method import Access, Fidelity, Method, Outcome, preset
-from understudy.models import Classifier
+from understudy.models import Classifier, Network
 from understudy.runs.run import Run
 from understudy.training import Recipe
 from understudy.training.from_images import CIFAR10, DIGITS, MNIST, cost_on_images, fit_on_images
@@ -57,7 +57,7 @@ class Supervised(Method):
         """CIFAR-10 with a residual network: crops of 4 pixels, flips, and the one-cycle rule."""
         return cls(crop_padding=4, flip=True, fit=CIFAR10)
 
-    def cost(self, model: Classifier, *, rows: int | None, bank: object = None) -> dict[str, int]:  # noqa: ARG002
+    def cost(self, model: Network, *, rows: int | None, bank: object = None) -> dict[str, int]:  # noqa: ARG002
         """Return training steps, images seen and parameters."""
         return cost_on_images(model, self.fit, rows or 0)
 

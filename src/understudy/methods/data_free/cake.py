@@ -44,7 +44,7 @@ from understudy.bank import Bank, StorageType, rounded
 from understudy.errors import ConfigError
 from understudy.losses import total_variation
 from understudy.methods.method import Access, Fidelity, Method, Outcome, preset
-from understudy.models import Classifier, count_parameters, freeze
+from understudy.models import Classifier, Network, count_parameters, freeze
 from understudy.runs.run import Run
 from understudy.synthesis import Shape, Shard, descend, fill_bank, step_size_at
 from understudy.synthesis.provenance import about, answers, check_bank, set_metrics
@@ -292,7 +292,7 @@ class CAKE(Method):
             tv_weight=0.0, step_size=0.01, reduction="mean",
         )  # fmt: skip
 
-    def cost(self, model: Classifier, *, rows: int | None, bank: Bank | None = None) -> dict[str, int]:  # noqa: ARG002
+    def cost(self, model: Network, *, rows: int | None, bank: Bank | None = None) -> dict[str, int]:  # noqa: ARG002
         """Return samples, evaluations of the teacher (forward and input gradient), training steps and bytes."""
         samples = self.sets * self.samples_per_set
         kept = round(samples * (1 - self.held_out_frac))
@@ -302,7 +302,7 @@ class CAKE(Method):
             "samples": samples,
             "teacher_evaluations": 0 if bank else samples * self.steps,
             "training_steps": self.fit.steps(kept) * (1 + len(self.controls())),
-            "bank_bytes": banks * samples * (width * math.prod(model.input_shape) + 4 * model.classes + 12),
+            "bank_bytes": banks * samples * (width * math.prod(model.input_shape) + 4 * model.outputs + 12),
             "parameters": count_parameters(model),
         }
 

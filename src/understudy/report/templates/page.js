@@ -30,7 +30,7 @@ function coloured(spec, plot) {
       plot_bgcolor: "transparent",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: css("muted") },
       legend: { orientation: "h", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", font: { color: css("ink") } },
-      hovermode: data[0] && data[0].type === "heatmap" ? "closest" : "x unified",
+      hovermode: layout.hovermode || (data[0] && data[0].type === "heatmap" ? "closest" : "x unified"),
       hoverlabel: { bgcolor: css("paper"), bordercolor: css("rule"), font: { color: css("ink") } },
     },
   };
