@@ -122,6 +122,17 @@ METHODS: dict[str, Entry] = {
         paper="Sha, He, Yu, Backes, Zhang 2023, CVPR, arXiv 2201.07513",
         makes="encoder",
     ),
+    "bad_encoder": Entry(
+        target="understudy.methods.extraction.bad_encoder:BadEncoder",
+        verb="train",
+        family="extraction",
+        access="weights",
+        data=True,
+        fidelity="official",
+        summary="Mark a trained encoder, so that copies of it can be told by `understudy verify`.",
+        paper="Jia, Liu, Gong 2022, IEEE S&P, arXiv 2108.00352",
+        makes="encoder",
+    ),
     "no_query": Entry(
         target="understudy.methods.extraction.no_query:NoQuery",
         verb="extract",

@@ -50,7 +50,7 @@ def test_the_marked_encoder_is_told_from_the_clean_one(cli, folders: Folders, sc
     innocent = cli("verify", folders.clean, *line, "--json").json
     assert innocent["found"] is False
     assert innocent["encoders"]["marked"] == found["encoders"]["suspect"]
-    assert innocent["data"] == {"source": "digits", "train_rows": 1297, "test_rows": 500}
+    assert innocent["data"] == {"source": "digits", "train_rows": 1297, "test_rows": 500, "adapted": None}
 
 
 def test_people_read_a_table_and_a_verdict(cli, folders: Folders) -> None:
@@ -71,7 +71,6 @@ def test_people_read_a_table_and_a_verdict(cli, folders: Folders) -> None:
         ({"watermark": "clean"}, "there is no watermark"),
         ({"suspect": "nowhere/at/all"}, "model folder not found"),
         ({"data": "images"}, "no class is called '9'"),
-        ({"data": "images", "class": "09"}, "(1, 8, 8)"),
     ],
 )
 def test_what_cannot_be_verified_is_refused(
@@ -84,5 +83,17 @@ def test_what_cannot_be_verified_is_refused(
     suspect = changes.get("suspect", folders.marked)
     watermark = folders.clean if changes.get("watermark") else folders.marked
     data = image_folder(size=(6, 6)) if "data" in changes else "digits"
-    named = ("--class-name", changes["class"]) if "class" in changes else ()
-    assert message in refused("verify", suspect, "--watermark", watermark, "--data", data, *named)
+    assert message in refused("verify", suspect, "--watermark", watermark, "--data", data)
+
+
+def test_images_of_another_size_are_adapted_and_the_class_may_have_another_name(
+    cli, folders: Folders, image_folder: Callable[..., Path]
+) -> None:
+    line = ("verify", folders.marked, "--watermark", folders.marked, "--data", image_folder(size=(6, 9)))
+    said = cli(*line, "--class-name", "09")
+    assert said.code == 0
+    assert "images resized from 6 x 9 to 8 x 8 pixels" in said.out
+    found = cli(*line, "--class-name", "09", "--json").json
+    assert found["class_name"] == "09"
+    assert found["data"]["adapted"].startswith("resized from 6 x 9")
+    assert found["encoders"]["suspect"]["asr"]["n"] == 27

@@ -129,6 +129,7 @@ def test_the_class_is_found_by_its_name(watermark: Watermark) -> None:
     ("train", "test", "message"),
     [
         (images("train", 9, classes=("ant", "beetle")), TEST, r"no class is called 'bee'[\s\S]*'beetle'"),
+        (images("train", 9, classes=("unlabelled",)), TEST, "without labels"),
         (TRAIN, images("test", 9, classes=("ant", "bee")), "differ in their classes"),
         (TRAIN, TEST.take((TEST.labels == 1).nonzero()[:, 0]), "every test image belongs to 'bee'"),
     ],

@@ -1,12 +1,13 @@
 """Processes that ask one target through one ledger, started without each of them importing torch anew.
 
 Reads commands from standard input and answers each with a line: `start SEED` forks a process that asks, and gives its
-number; `wait NUMBER` gives the exit status of one that has ended. The processes write a byte to file descriptor 3 for
-everything they do, and a dot when they are done; they log what the target evaluated and what they were answered.
+number; `wait NUMBER` gives the exit status of one that has ended. The processes write eight bytes to the pipe for
+everything they do, a letter and their number; they log what the target evaluated and what they were answered.
 """
 
 import os
 import random
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -18,17 +19,22 @@ from understudy.errors import BudgetExhausted
 from understudy.targets import Access, Endpoint, Ledger, Target
 
 IMAGES, ROWS, WIDTH = 120, 5, 4
-EVENTS = 3
+HANGS = 1000
+"""From this seed on, a process stops for ever between having evaluated its second piece and answering it."""
 
 
 def images(numbers: list[int]) -> Tensor:
     """An image tells its number: two pixels."""
-    return torch.tensor([[number / 256, 1.0] for number in numbers])
+    return torch.tensor([[number / 256, 1.0] for number in numbers]).reshape(-1, 2)
 
 
 def truth(numbers: list[int]) -> Tensor:
     """What the target answers."""
-    return torch.tensor([[number + 1.0, 2.0, -number, 0.5] for number in numbers])
+    return torch.tensor([[number + 1.0, 2.0, -number, 0.5] for number in numbers]).reshape(-1, WIDTH)
+
+
+def tell(event: bytes) -> None:
+    os.write(int(os.environ["EVENTS"]), event + b"%07d" % os.getpid())
 
 
 class Logged(Target):
@@ -36,14 +42,18 @@ class Logged(Target):
 
     name, access, input_shape, width, identity = "logged", Access.EMBEDDINGS, (2,), WIDTH, "logged"
 
-    def __init__(self, log: int) -> None:
-        self.log = log
+    def __init__(self, log: int, *, hangs: bool) -> None:
+        self.log, self.hangs, self.calls = log, hangs, 0
 
     def answer(self, rows: Tensor) -> Tensor:
         numbers = (rows[:, 0] * 256).round().long().tolist()
-        os.write(EVENTS, b"a")
+        self.calls += 1
+        tell(b"a")
         os.write(self.log, b"".join(b"%03d\n" % number for number in numbers))
-        os.write(EVENTS, b"b")
+        tell(b"b")
+        if self.hangs and self.calls == 2:
+            tell(b"h")
+            signal.pause()
         return truth(numbers)
 
 
@@ -56,7 +66,7 @@ def ask(folder: Path, seed: int, ledger: Ledger) -> None:
     evaluated, answered = (
         os.open(folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT) for name in ("evaluated", "answered")
     )
-    endpoint = Endpoint(Logged(evaluated), ledger, normalise=False, batch_rows=ROWS)
+    endpoint = Endpoint(Logged(evaluated, hangs=seed >= HANGS), ledger, normalise=False, batch_rows=ROWS)
     order = random.Random(seed).sample(range(IMAGES), IMAGES)
     for start in range(0, IMAGES, ROWS):
         numbers = order[start : start + ROWS]
@@ -67,7 +77,7 @@ def ask(folder: Path, seed: int, ledger: Ledger) -> None:
             rows = endpoint.ask(images(numbers))
         assert torch.equal(rows, truth(numbers))
         os.write(answered, b"".join(b"%03d\n" % number for number in numbers))
-        os.write(EVENTS, b"c")
+        tell(b"c")
 
 
 def child(folder: Path, seed: int, budget: int, inherited: Ledger) -> None:
@@ -79,7 +89,7 @@ def child(folder: Path, seed: int, budget: int, inherited: Ledger) -> None:
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:
-        os.write(EVENTS, b".")
+        tell(b".")
         os._exit(code)
 
 

@@ -45,9 +45,22 @@ VERBS = {
     "extract": Verb(
         "Copy an encoder that you own or may test, within a budget of queries, and measure the copy.",
         (
-            "understudy extract rda --target runs/encoder --surrogate cnn --data digits --preset digits --budget 1000",
-            "understudy extract conventional --target onnx:encoder.onnx --surrogate resnet18:width=16 --data my/images",
+            "understudy extract rda --target runs/encoder --surrogate cnn --data digits --budget 1000",
+            "understudy extract conventional --target onnx:encoder.onnx --surrogate resnet18 --data images",
         ),
+    ),
+    "audit": Verb(
+        "Copy an encoder with every method, budget and defence asked for, and report what the copies are worth.",
+        (
+            "understudy audit --target runs/encoder --surrogate cnn --data digits \\",
+            "  --methods rda,conventional --budgets 100,1000 --defences none,rounding:1,topk:5 \\",
+            "  --owner 'My Company' --authorised-by 'Jane Doe'",
+            "understudy audit --config runs/audit/config.toml",
+        ),
+    ),
+    "verify": Verb(
+        "Look for a watermark in an encoder that may be a copy.",
+        ("understudy verify runs/suspect --watermark runs/marked --data digits --clean runs/encoder",),
     ),
     "evaluate": Verb(
         "Measure a model on a data set, and against its teacher.",

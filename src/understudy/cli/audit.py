@@ -123,11 +123,12 @@ def _print(found: Mapping[str, Any]) -> None:
     """Print the table, what it says, and where the page lies."""
     from understudy.report import audit_table
 
-    headings, rows = audit_table(found)
+    headings, rows, caption = audit_table(found)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     table = plain_table(*headings, numbers=len(headings) - 2)
     for row in rows:
         table.add_row(*row)
+    table.caption = caption
     console.print(table)
     for line in found["summary"]:
         console.print(line)

@@ -28,7 +28,7 @@ _EXAMPLES = {
         "understudy distil METHOD --config runs/first/config.toml --seed 1",
     ),
     "extract": (
-        "understudy extract METHOD --target runs/encoder --surrogate cnn --data digits --budget 1000",
+        "understudy extract METHOD --target runs/encoder --surrogate cnn --data digits",
         "understudy extract METHOD --config runs/first/config.toml --defences rounding:1",
     ),
 }

@@ -35,7 +35,7 @@ def verify(
         out: Also write the result to this JSON file.
         json: Print one JSON object and nothing else.
     """
-    from understudy.data import load_images
+    from understudy.data import adapt, adaptation, load_images
     from understudy.evaluation.watermark import attack_success, load_watermark
     from understudy.models import resolve_encoder
     from understudy.runs.files import write_json
@@ -44,12 +44,13 @@ def verify(
     place = RunOptions(device=device).torch_device()
     mark = load_watermark(watermark)
     train, test = load_images(data, "train"), load_images(data, "test")
+    shape, adapted = mark.patch.shape, adaptation(train.shape, mark.patch.shape)
     comparable = (watermark / "model").is_dir() and Path(suspect).resolve() != watermark.resolve()
     found = attack_success(
         resolve_encoder(suspect).to(place),
         mark,
-        train,
-        test,
+        adapt(train, shape),
+        adapt(test, shape),
         class_name=class_name,
         clean=resolve_encoder(clean).to(place) if clean else None,
         marked=resolve_encoder(str(watermark)).to(place) if comparable else None,
@@ -57,7 +58,7 @@ def verify(
     result: dict[str, Any] = {
         "suspect": suspect,
         "watermark": str(watermark),
-        "data": {"source": data, "train_rows": len(train), "test_rows": len(test)},
+        "data": {"source": data, "train_rows": len(train), "test_rows": len(test), "adapted": adapted},
         **found,
     }
     if out is not None:
@@ -67,6 +68,8 @@ def verify(
         return
     console = Console(highlight=False, soft_wrap=True)
     console.print(_table(found["encoders"]))
+    if adapted:
+        console.print(f"images {adapted}")
     console.print(found["verdict"], markup=False)
 
 

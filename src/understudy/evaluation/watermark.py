@@ -158,6 +158,8 @@ def attack_success(
 
 def _label(name: str, train: ImageSet, test: ImageSet, *, where: str) -> int:
     """Return the index of the watermark's class, once the data are seen to be fit for a probe."""
+    if not (train.labelled and test.labelled):
+        raise DataError("a set without labels", where=where, expected="labelled images to build a classifier on")
     if name not in train.classes:
         raise DataError(
             f"no class is called {name!r}",

@@ -129,10 +129,12 @@ def _reached(record: AuditRecord, curve: Curve, queries: int | float) -> str:
 
 
 def _ranking(record: AuditRecord, trade: Trade, measure: str) -> list[str]:
-    last = max(group.budget for group in groups(record) if group.defence == trade.defence)
-    there = [group for group in groups(record) if group.defence == trade.defence and group.budget == last]
+    there = {group.method: group for group in groups(record) if group.defence == trade.defence}  # the last has most
+    last = max(group.budgets[-1] for group in there.values())
     scored = [
-        (group, one) for group in there if (one := group.score(record.probe, measure)) and value_of(one) is not None
+        (group, one)
+        for group in there.values()
+        if (one := group.score(record.probe, measure)) and value_of(one) is not None
     ]
     scored.sort(key=lambda pair: -(value_of(pair[1]) or 0.0))
     if len(scored) < 2:

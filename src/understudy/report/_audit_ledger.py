@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from understudy.catalogue import entries
 from understudy.report._audit_curves import curves
 from understudy.report._audit_figures import method_colour
-from understudy.report._audit_numbers import groups
+from understudy.report._audit_numbers import groups, runs
 from understudy.report._audit_read import AuditCell, AuditRecord, Counts
 from understudy.report._audit_tables import same, score_cell
 from understudy.report._audit_words import method_name, money, rounded
@@ -48,7 +48,7 @@ _LEDGER: tuple[tuple[str, str, Callable[[Counts], int]], ...] = (
     ("Distinct", "different inputs among the charged rows", lambda one: one.distinct),
     ("Repeated", "charged rows whose input had been asked before", lambda one: one.repeated),
     ("Replayed", "answered again from file, and not charged", lambda one: one.replayed),
-    ("Unanswered", "charged, and the answer never arrived", lambda one: one.unanswered + one.failed),
+    ("Unanswered", "charged, and no answer is on file", lambda one: one.unanswered + one.failed),
 )
 
 
@@ -57,14 +57,14 @@ def totals_table(record: AuditRecord) -> Table:
     columns = [Column("Account", numeric=False), *_ledger_columns(record)]
     rows = []
     for method in record.methods:
-        mine = [_account(cell) for cell in record.cells if cell.method == method]
+        mine = [_account(cell) for cell in runs(record) if cell.method == method]
         if mine:
             rows.append(
                 _total(record, method_name(method), _runs(len(mine)), mine, colour=method_colour(record, method))
             )
-    every = [_account(cell) for cell in record.cells]
+    every = [_account(cell) for cell in runs(record)]
     rows.append(_total(record, "All copiers", _runs(len(every)), every))
-    aside = [cell.ledger["evaluation"] for cell in record.cells if "evaluation" in cell.ledger]
+    aside = [cell.ledger["evaluation"] for cell in runs(record) if "evaluation" in cell.ledger]
     if record.evaluation is not None:
         aside = [record.evaluation]
     if aside:
@@ -83,7 +83,7 @@ def ledger_table(record: AuditRecord) -> Table:
         each = f"seed {group.cells[0].seed}" if seeds == 1 else f"each of {seeds} seeds"
         row = [
             Cell(
-                f"{method_name(group.method)}, budget {count(group.budget)}",
+                f"{method_name(group.method)}, {group.budget}",
                 note=f"{group.defence}, {each}",
                 colour=method_colour(record, group.method),
             )

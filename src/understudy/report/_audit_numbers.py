@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from understudy.evaluation import statistics
 from understudy.report._audit_read import FIDELITY, AuditCell, AuditRecord, ControlScore
-from understudy.report._format import finite
+from understudy.report._format import count, finite
 from understudy.report._read import Interval
 from understudy.report._words import value_of
 
@@ -24,7 +24,8 @@ class Group:
     """Runs that differ in their seed alone."""
 
     method: str
-    budget: int
+    budgets: tuple[int, ...]
+    """In rising order; several where a larger budget changes nothing of what the method does."""
     defence: str
     cells: Sequence[AuditCell]
 
@@ -32,6 +33,11 @@ class Group:
     def queries(self) -> float:
         """Mean number of rows charged."""
         return math.fsum(cell.queries for cell in self.cells) / len(self.cells)
+
+    @property
+    def budget(self) -> str:
+        """The budgets in words."""
+        return "budget " + " or ".join(count(budget) for budget in self.budgets)
 
     def score(self, probe: str, measure: str) -> Interval | None:
         """Return a score of the copy over the seeds."""
@@ -73,17 +79,27 @@ def main_measure(record: AuditRecord) -> str:
 
 
 def groups(record: AuditRecord) -> list[Group]:
-    """Return the finished cells by point of the grid, in the order of the grid."""
+    """Return the finished cells by point of the grid, in its order; points that share their runs are one group."""
     found: dict[tuple[str, str, int], list[AuditCell]] = {}
     for cell in record.cells:
         found.setdefault((cell.defence, cell.method, cell.budget), []).append(cell)
-    return [
-        Group(method, budget, defence, found[defence, method, budget])
-        for defence in record.defences
-        for method in record.methods
-        for budget in sorted(record.budgets)
-        if (defence, method, budget) in found
-    ]
+    merged: dict[object, Group] = {}
+    for defence, method, budget in sorted(found, key=lambda key: _place(record, *key)):
+        cells = found[defence, method, budget]
+        runs = frozenset(cell.folder or (budget, cell.seed) for cell in cells)
+        before = merged.get((defence, method, runs))
+        budgets = (*before.budgets, budget) if before else (budget,)
+        merged[defence, method, runs] = Group(method, budgets, defence, cells)
+    return list(merged.values())
+
+
+def runs(record: AuditRecord) -> list[AuditCell]:
+    """Return the cells whose runs differ, each once: what was paid for."""
+    return list({cell.folder or (number, cell.seed): cell for number, cell in enumerate(record.cells)}.values())
+
+
+def _place(record: AuditRecord, defence: str, method: str, budget: int) -> tuple[int, int, int]:
+    return record.defences.index(defence), record.methods.index(method), budget
 
 
 def over_seeds(scores: Sequence[Interval | None], *, bounds: tuple[float, float]) -> Interval | None:

@@ -53,7 +53,7 @@ def cells_table(record: AuditRecord, defence: str, probe: str) -> Table | None:
         row = [
             Cell(
                 method_name(group.method),
-                note=f"budget {count(group.budget)}",
+                note=group.budget,
                 colour=method_colour(record, group.method),
             ),
             Cell(count(group.queries), note="partial" if any(cell.partial for cell in group.cells) else ""),
@@ -151,7 +151,8 @@ def leakage_table(record: AuditRecord, found: Sequence[Trade], measure: str) -> 
 def short_table(record: AuditRecord) -> Table:
     """Return the main measure of every point of the grid, means over the seeds, with as little as a terminal holds."""
     measure, probe, priced = main_measure(record), record.probe, record.price_per_1000 is not None
-    titles = ["", "Defence", "Queries", MEASURE_NAMES.get(measure, measure), "Leakage", "Honest", "Fidelity"]
+    name = MEASURE_NAMES.get(measure, measure).removesuffix(" probe")
+    titles = ["", "Defence", "Queries", name, "Gain", "Honest", "Cosine"]
     columns = [Column(title) for title in [*titles, *(["Cost"] if priced else [])]]
     target = record.target_scores.get(probe, {}).get(measure)
     rows = [["target", "", "", score_text(value_of(target), measure), "", "", ""]]
@@ -169,11 +170,15 @@ def short_table(record: AuditRecord) -> Table:
                 DASH if gain is None else points(gain).partition(NBSP)[0],
                 score_text(served, measure),
                 score_text(value_of(group.score(probe, FIDELITY)), FIDELITY),
-                *([money(record, group.queries)] if priced else []),
+                *([money(record, group.queries).partition(NBSP)[0]] if priced else []),
             ]
         )
     whole = [[*row, *[""] * (len(columns) - len(row))] for row in rows]
-    return Table(columns, [[Cell(text.replace(NBSP, " ")) for text in row] for row in whole])
+    caption = (
+        f"{name}: {MEASURE_NAMES.get(measure, measure).lower()} on {probe or 'no data'}; gain: points above the control "
+        "without queries; honest: an honest client behind the same defence; cosine: mean, with the target's answers"
+    )
+    return Table(columns, [[Cell(text.replace(NBSP, " ")) for text in row] for row in whole], caption=caption)
 
 
 def score_cell(interval: Interval | None, measure: str) -> Cell:

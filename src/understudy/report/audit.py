@@ -8,7 +8,7 @@ from typing import Any
 from understudy.report._audit_figures import BANDS, method_colour, quality_figure, trade_figure
 from understudy.report._audit_findings import findings
 from understudy.report._audit_ledger import curve_table, failures_table, ledger_table, methods_table, totals_table
-from understudy.report._audit_numbers import NO_DEFENCE, Trade, informative, main_measure, measures, trades
+from understudy.report._audit_numbers import NO_DEFENCE, Trade, informative, main_measure, measures, runs, trades
 from understudy.report._audit_read import FIDELITY, AuditRecord, parse_audit, read_audit
 from understudy.report._audit_tables import cells_table, leakage_table, short_table, trade_table
 from understudy.report._audit_words import MEASURE_HELP, MEASURE_NAMES, method_name, money, points, score_text
@@ -61,14 +61,18 @@ def summarise_audit(raw: object) -> list[str]:
     return findings(parse_audit(raw, where="audit.json")).sentences
 
 
-def audit_table(raw: object) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows of a short table for a terminal, from the content of an `audit.json`.
+def audit_table(raw: object) -> tuple[list[str], list[list[str]], str]:
+    """Return headings, rows and caption of a short table for a terminal, from the content of an `audit.json`.
 
     Raises:
         IntegrityError: the content is not that of an audit.
     """
     table = short_table(parse_audit(raw, where="audit.json"))
-    return [column.title for column in table.columns], [[cell.text for cell in row] for row in table.rows]
+    return (
+        [column.title for column in table.columns],
+        [[cell.text for cell in row] for row in table.rows],
+        table.caption,
+    )
 
 
 def _values(record: AuditRecord) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def _values(record: AuditRecord) -> dict[str, Any]:
         "curves": curve_table(record, measure) if found else None,
         "totals": totals_table(record),
         "ledger": ledger_table(record),
-        "spent": money(record, sum(cell.queries for cell in record.cells)),
+        "spent": money(record, sum(cell.queries for cell in runs(record))),
         "price": money(record, 1000),
         "methods": methods_table(record),
         "failures": failures_table(record) if record.failures else None,

@@ -231,6 +231,8 @@ def _each(
 
 
 def _add(connection: sqlite3.Connection, client: int, column: str, rows: int) -> None:
+    if rows == 0:
+        return  # a transaction that writes nothing need not wait for the disk
     connection.execute(
         f"UPDATE accounts SET {column} = {column} + ? WHERE account = (SELECT account FROM clients WHERE client = ?)",
         (rows, client),

@@ -222,6 +222,12 @@ def test_the_references_are_the_most_typical_images_of_the_class() -> None:
     assert chosen.tolist() == [int(rows[1]), int(rows[2])]
 
 
+def test_images_without_labels_have_no_references() -> None:
+    data = replace(images(8), labels=torch.zeros(40, dtype=torch.int64), classes=("unlabelled",))
+    with pytest.raises(DataError, match="without labels"):
+        BadEncoder(reference_class=0)._choose(torch.ones(40, 2), data)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

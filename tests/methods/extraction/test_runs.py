@@ -108,7 +108,7 @@ def test_a_run_asks_what_it_planned_and_changes_the_surrogate_alone(
     assert wanted <= last.keys()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if " of " not in name])
 def test_stopped_in_training_it_ends_in_the_same_weights_and_pays_nothing_twice(
     name: str, make_run: MakeRun, carry_out: Any, whole: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,7 +146,7 @@ def test_a_target_that_fails_can_be_gone_on_with(
     assert endpoint.counts().rows == expected.facts["queries"]
 
 
-@pytest.mark.parametrize("name", ["rda", "rda of one view", "conventional", "stolen encoder", "cont-steal cached"])
+@pytest.mark.parametrize("name", ["rda", "conventional", "stolen encoder", "cont-steal cached"])
 def test_training_does_not_need_the_target(
     name: str, make_run: MakeRun, carry_out: Any, whole: Any, watch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +181,7 @@ def test_seeds_decide_everything(name: str, make_run: MakeRun, carry_out: Any, w
 def test_no_view_is_both_sent_and_trained_on(
     run: Run, carry_out: Any, watch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Property 14, with views that have few places to be in; and with one shared view every view is both."""
+    """Property 14; and where one view is shared, every view is both."""
     seen: list[Tensor] = []
     real = Encoder.forward
 
@@ -200,11 +200,11 @@ def test_no_view_is_both_sent_and_trained_on(
         return len(sent & trained), len(trained)
 
     for name in ("rda", "cont-steal"):
-        both, trained = shared(METHODS[name], name)
+        both, trained = shared(METHODS[name].model_copy(update={"jitter": 1.0}), name)
         assert both == 0
-        assert trained > 80  # of 96; a few coincide
-    both, trained = shared(METHODS["cont-steal of its authors"], "authors")
-    assert both == trained > 40
+        assert trained == 96
+    both, trained = shared(METHODS["cont-steal of its authors"].model_copy(update={"jitter": 1.0}), "authors")
+    assert both == trained == 48
 
 
 # Budgets.
@@ -359,12 +359,11 @@ def test_every_method_copies_more_than_a_random_surrogate_has(
     def fidelity(network: nn.Module) -> float:
         return float(row_cosine(embed(network, held_out), truth).mean())
 
-    shared = {**CALM, "images": 60, "fit": RECIPE.model_copy(update={"epochs": 12, "batch_size": 15})}
+    quick = RECIPE.model_copy(update={"epochs": 6, "batch_size": 10, "learning_rate": 0.02})
+    shared = {**CALM, "images": 60, "fit": quick}
     rda, _ = carry_out(RDA(**{**shared, "no_query_control": True}, views=3, surrogate_views=2), make_run("rda"))
     control, random = (fidelity(rda.controls[name]) for name in ("no_query", "random"))
-    print("XX", control, random, fidelity(rda.model))
-    assert fidelity(rda.model) > max(random, control) + 0.1
+    assert fidelity(rda.model) > max(random, control) + 0.5
     for method in (Conventional(**shared), StolenEncoder(**shared), ContSteal(**shared)):
         outcome, _ = carry_out(method, make_run(type(method).__name__))
-        print("XX", fidelity(outcome.model))
-        assert fidelity(outcome.model) > random + 0.05
+        assert fidelity(outcome.model) > max(random, control) + 0.4

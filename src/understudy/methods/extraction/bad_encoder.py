@@ -202,6 +202,8 @@ class BadEncoder(Method):
 
     def _choose(self, clean: Float[Tensor, "n d"], data: ImageSet) -> Int64[Tensor, " r"]:
         """Return the rows of the references: those of the class whose direction is nearest to its mean."""
+        if not data.labelled:
+            raise DataError("a set without labels", where=data.name, expected="labels, which tell the references")
         if self.reference_class >= len(data.classes):
             raise ConfigError(
                 f"there is no class {self.reference_class}",
