@@ -193,7 +193,7 @@ class Study:
         )
 
     def noise_averaging(self) -> dict[str, float]:
-        """Return the error of prototypes under noise 0.1, of 1 view and of 16: RMS over 200 images, 128 numbers each."""
+        """Return the error of prototypes of 1 view and of 16 under noise 0.1: RMS over 200 images of 128 numbers."""
         encoder = self._encoder("cnn:widths=36-72-128", self.pool, seed=0)
         target, pool = ModuleTarget(encoder), self.pool.take(range(200))
         errors = {}

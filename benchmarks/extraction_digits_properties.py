@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 Scores = dict[str, float]
 Found = dict[str, list[Scores]]
@@ -66,7 +67,7 @@ def properties(found: Found) -> Iterator[Property]:
 
     sizes = [mean(found, rda + size, "fidelity") for size in (" | 25 images", " | 50 images", "", " | 200 images")]
     text = "fidelity of RDA at 25, 50, 100, 200 images: " + ", ".join(f"{size:.3f}" for size in sizes)
-    yield Property(24, text, all(after >= before - 0.01 for before, after in zip(sizes, sizes[1:], strict=False)))
+    yield Property(24, text, all(after >= before - 0.01 for before, after in pairwise(sizes)))
 
     gaps = {
         (defence, score): gap(f"RDA n=10, m=1 | {defence}", f"RDA n=1, m=1 | {defence}", score)

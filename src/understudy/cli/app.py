@@ -60,7 +60,10 @@ VERBS = {
     ),
     "verify": Verb(
         "Look for a watermark in an encoder that may be a copy.",
-        ("understudy verify runs/suspect --watermark runs/marked --data digits --clean runs/encoder",),
+        (
+            "understudy verify runs/copy --watermark runs/marked --data digits",
+            "understudy verify runs/copy --watermark runs/marked --data digits --json",
+        ),
     ),
     "evaluate": Verb(
         "Measure a model on a data set, and against its teacher.",

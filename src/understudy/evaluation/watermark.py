@@ -19,7 +19,7 @@ FILE = "watermark.safetensors"
 WITHOUT_CONTROL = 0.5
 """What the success rate must exceed where no clean encoder tells how far a patch alone misleads a classifier."""
 MARGIN = 0.2
-"""What it must exceed a clean encoder's by: encoders that were never marked differ, on digits by up to 0.1."""
+"""What it must exceed a clean encoder's by: encoders that were never marked differ, on digits by up to 0.15."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -156,9 +156,9 @@ def short_table(record: AuditRecord) -> Table:
     columns = [Column(title) for title in [*titles, *(["Cost"] if priced else [])]]
     target = record.target_scores.get(probe, {}).get(measure)
     rows = [["target", "", "", score_text(value_of(target), measure), "", "", ""]]
-    for name, which in (("no queries", record.controls.no_query), ("untrained", record.controls.random)):
+    for title, which in (("no queries", record.controls.no_query), ("untrained", record.controls.random)):
         score, cosine = (value_of(control(which, probe, one)) for one in (measure, FIDELITY))
-        rows.append([name, "", "", score_text(score, measure), "", "", score_text(cosine, FIDELITY)])
+        rows.append([title, "", "", score_text(score, measure), "", "", score_text(cosine, FIDELITY)])
     for group in groups(record):
         gain, served = value_of(group.gain(probe, measure)), value_of(honest(record, group.defence, probe, measure))
         rows.append(
@@ -175,8 +175,8 @@ def short_table(record: AuditRecord) -> Table:
         )
     whole = [[*row, *[""] * (len(columns) - len(row))] for row in rows]
     caption = (
-        f"{name}: {MEASURE_NAMES.get(measure, measure).lower()} on {probe or 'no data'}; gain: points above the control "
-        "without queries; honest: an honest client behind the same defence; cosine: mean, with the target's answers"
+        f"{name}: {MEASURE_NAMES.get(measure, measure).lower()} on {probe or 'no data'}; gain: points above the one "
+        "without queries; honest: an honest client, same defence; cosine: mean, with the target's answers"
     )
     return Table(columns, [[Cell(text.replace(NBSP, " ")) for text in row] for row in whole], caption=caption)
 

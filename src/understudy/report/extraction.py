@@ -38,7 +38,7 @@ def write_extraction_report(runs: Path | Sequence[Path], out: Path | None = None
 def is_extraction(run: Path) -> bool:
     """Return whether a folder holds the result of an extraction."""
     path = run / "result.json"
-    return path.is_file() and read_json(path).get("family") == "extraction"
+    return path.is_file() and "target" in read_json(path)
 
 
 def as_audit(results: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> dict[str, Any]:

@@ -32,13 +32,14 @@ class Projection:
 
     def build(self, inputs: int, generator: torch.Generator) -> nn.Module:
         """Return linear, BatchNorm, ReLU, linear; Chen et al. 2020, section 4.2."""
-        net = nn.Sequential(
-            nn.Linear(inputs, self.hidden, bias=False),
-            nn.BatchNorm1d(self.hidden),
-            nn.ReLU(),
-            nn.Linear(self.hidden, self.width),
-        )
-        initialise(net, generator)
+        with torch.device("meta"):  # or the layers would draw from the global generator
+            net = nn.Sequential(
+                nn.Linear(inputs, self.hidden, bias=False),
+                nn.BatchNorm1d(self.hidden),
+                nn.ReLU(),
+                nn.Linear(self.hidden, self.width),
+            )
+        initialise(net.to_empty(device="cpu"), generator)
         return net
 
 

@@ -178,26 +178,21 @@ def test_a_target_that_fails_is_not_paid_twice(
         assert (found.folder / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("over_budget", ["cut", "refuse"])
 def test_a_crash_costs_what_was_under_way_and_no_image_that_can_be_had(
-    run: Run, images: ImageSet, watch: Any, open_endpoint: Any
+    make_run: MakeRun, images: ImageSet, watch: Any, open_endpoint: Any, over_budget: str
 ) -> None:
     """8 rows were sent and never heard of again: the exact budget then misses 8 answers, and 7 images are whole."""
-    budget = 3 * IMAGES
+    budget, run, whole = 3 * IMAGES, make_run("cut"), make_run("whole")
+    dying = watch(raises=KeyboardInterrupt(), at=2)
     with pytest.raises(KeyboardInterrupt):
-        METHOD.gather(
-            open_endpoint(METHOD, watch(raises=KeyboardInterrupt(), at=2), run, budget), images, width=32, run=run
-        )
-    endpoint = open_endpoint(METHOD, watch(), run, budget)
+        METHOD.gather(open_endpoint(METHOD, dying, run, budget), images, width=32, run=run)
+    endpoint = open_endpoint(METHOD, watch(), run, budget, over_budget=over_budget)
     bank = METHOD.gather(endpoint, images, width=32, run=run)
     assert len(bank) == IMAGES - 8
     assert endpoint.counts().rows == budget
-    free = make_free(run, "free")
-    expected = METHOD.gather(open_endpoint(METHOD, watch(), free), images, width=32, run=free)
-    assert torch.equal(rows_of(bank), rows_of(expected)[: IMAGES - 8])
-
-
-def make_free(run: Run, name: str) -> Run:
-    return Run(run.folder.with_name(name), {}, run.options)
+    expected = METHOD.gather(open_endpoint(METHOD, watch(), whole), images, width=32, run=whole)
+    assert torch.allclose(rows_of(bank), rows_of(expected)[: IMAGES - 8], atol=1e-6)
 
 
 def test_a_short_shard_ends_the_bank(

@@ -308,7 +308,7 @@ def test_widths_are_brought_together_by_choice(make_run: MakeRun, carry_out: Any
     dropped, _ = carry_out(linear.model_copy(update={"keep_head": False}), make_run("dropped"))
     assert (kept.model.width, dropped.model.width) == (32, 8)
     assert digest(dropped.model.state_dict()) == digest(kept.model.without_head().state_dict())
-    for name in ("cont-steal", "conventional uncached", "cont-steal cached"):
+    for name in ("cont-steal", "cont-steal cached"):
         method = METHODS[name].model_copy(update={"match": "pooled"})
         outcome, _ = carry_out(method, make_run(f"pooled {name}"), width=None)
         assert outcome.model.width == 8

@@ -99,9 +99,10 @@ class _Asker:
             try:
                 asked.append(self.endpoint.ask(x, occasion=view))
             except BudgetExhausted as end:
-                if view < self.count - 1 or not end.answered:
+                some = end.answered or self.endpoint.remaining or 0  # where it was refused whole, a part may fit
+                if view < self.count - 1 or not some:
                     return torch.empty(self.count, 0, self.endpoint.width)
-                asked.append(self.endpoint.ask(x[: end.answered], occasion=view))  # on file, and not charged
+                asked.append(self.endpoint.ask(x[:some], occasion=view))  # what was answered is not charged again
         whole = len(asked[-1])
         return torch.stack([answers[:whole] for answers in asked])
 
