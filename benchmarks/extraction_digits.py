@@ -4,9 +4,10 @@
 
 The 1,797 digits in one fixed order, resized to 16 x 16: 600 train the target, 400 are the pool of queries, 400 train
 the probes, 397 test them. The target is a SimCLR encoder; every surrogate starts from the weights of its seed and is
-trained for 40 epochs of 4 batches. Each cell (row, defence, seed) is put on file when it is done, and a run that was
-stopped goes on behind it. At the end the properties that such a study should show are checked, and the tables are
-printed; `--quick` is one seed of a few rows, and writes no results.
+trained for 40 epochs of 4 batches. `--network` chooses networks of ours, whose maps shrink by pooling, or those of
+the specification's study, whose maps shrink by strides. Each cell (row, defence, seed) is put on file when it is done,
+and a run that was stopped goes on behind it. At the end the properties that such a study should show are checked, and
+the tables are printed; `--quick` is one seed of a few rows, and writes no results.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from understudy.methods.extraction.random_surrogate import RandomSurrogate
 from understudy.methods.extraction.rda import RDA
 from understudy.methods.extraction.stolen_encoder import StolenEncoder
 from understudy.methods.extractor import DIGITS, Extractor
-from understudy.models import Encoder, build_encoder, load_encoder, save_model
+from understudy.models import Encoder, load_encoder, resolve_encoder, save_model
 from understudy.runs.files import write_json
 from understudy.runs.options import RunOptions
 from understudy.runs.run import Run
@@ -45,8 +46,12 @@ from understudy.targets import Endpoint, Ledger, ModuleTarget
 from understudy.targets.defences import Client, parse_defences
 from understudy.training import Recipe
 
-RESULTS = Path(__file__).parent / "results" / "extraction_digits.json"
-TARGET, SURROGATE, SIDE = "cnn:widths=36-72-96", "cnn:widths=24-48-96", 16
+RESULTS = Path(__file__).parent / "results"
+NETWORKS = {
+    "pooled": ("cnn:widths=36-72-96", "cnn:widths=24-48-96"),
+    "strided": ("python:extraction_digits_network:target", "python:extraction_digits_network:surrogate"),
+}
+SIDE = 16
 PROBES = Probes(knn=False)
 
 
@@ -110,8 +115,9 @@ def rows() -> Iterator[Row]:
 class Study:
     """The data, the target and what is known of it; runs one cell at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, network: str) -> None:
         self.folder = folder
+        self.target_spec, self.surrogate_spec = NETWORKS[network]
         digits = permuted_digits()
         self.pretraining, self.pool = digits.take(range(600)), digits.take(range(600, 1000))
         self.train, self.test = digits.take(range(1000, 1400)), digits.take(range(1400, 1797))
@@ -132,13 +138,13 @@ class Study:
             )
             method = SimCLR.digits().model_copy(update={"fit": recipe})
             run = Run(self.folder / "target", method.model_dump(mode="json"), RunOptions(device="cpu"))
-            encoder = self._encoder(TARGET, self.pretraining, seed=0)
+            encoder = self._encoder(self.target_spec, self.pretraining, seed=0)
             method.run(model=encoder, data=self.pretraining, run=run)
             save_model(encoder, saved, about={"seed": 0})
         return load_encoder(saved)
 
     def _encoder(self, spec: str, data: ImageSet, *, seed: int) -> Encoder:
-        return build_encoder(
+        return resolve_encoder(
             spec, input_shape=data.shape, mean=data.mean, std=data.std, seed=derive_seed(seed, "surrogate")
         )
 
@@ -150,7 +156,7 @@ class Study:
     def cell(self, row: Row, seed: int) -> dict[str, Any]:
         """Return the scores of one surrogate, with its queries."""
         method, pool = row.build(), self.pool.take(range(row.images))
-        surrogate = self._encoder(SURROGATE, self.pool, seed=seed)
+        surrogate = self._encoder(self.surrogate_spec, self.pool, seed=seed)
         with self._run(method, seed=seed) as run:
             endpoint = self._endpoint(self.target, run.folder, row.defence, seed=seed, method=method)
             outcome = method.run(endpoint=endpoint, surrogate=surrogate, data=pool, run=run)
@@ -250,12 +256,13 @@ def main() -> None:
     """Do what is not on file yet, check the properties, print the tables and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--network", choices=[*NETWORKS], default="pooled", help="how maps shrink; see NETWORKS")
     parser.add_argument("--runs", type=Path, default=Path("runs/extraction_digits"))
     parser.add_argument("--quick", action="store_true", help="seed 0 of five rows; no results are written")
     arguments = parser.parse_args()
     seeds = [0] if arguments.quick else arguments.seeds
-    study = Study(arguments.runs)
-    cells = Cells(arguments.runs / "cells.jsonl", study.target.identity)
+    study = Study(arguments.runs / arguments.network, arguments.network)
+    cells = Cells(study.folder / "cells.jsonl", study.target.identity)
     cells.fill("target itself", 0, study.itself)
     cells.fill("noise averaging", 0, study.noise_averaging)
     for number, seed in enumerate(seeds):
@@ -270,10 +277,12 @@ def main() -> None:
         return
     tested = [asdict(one) for one in properties(found)]
     print("\n".join(f"- {one['number']} {'holds' if one['holds'] else 'FAILS'}: {one['text']}" for one in tested))
-    settings = {"target": TARGET, "surrogate": SURROGATE, "seeds": seeds, "probes": PROBES.model_dump(mode="json")}
+    specs = {"target": study.target_spec, "surrogate": study.surrogate_spec}
+    settings = {**specs, "seeds": seeds, "probes": PROBES.model_dump(mode="json")}
     facts = {"machine": machine(torch.device("cpu")), "settings": settings}
-    write_json(RESULTS, {**facts, "properties": tested, "rows": found})
-    print(f"written to {RESULTS}")
+    path = RESULTS / f"extraction_digits_{arguments.network}.json"
+    write_json(path, {**facts, "properties": tested, "rows": found})
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

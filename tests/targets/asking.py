@@ -1,7 +1,8 @@
 """Processes that ask one target through one ledger, started without each of them importing torch anew.
 
 Reads commands from standard input and answers each with a line: `start SEED` forks a process that asks, and gives its
-number; `wait NUMBER` gives the exit status of one that has ended. The processes write eight bytes to the pipe for
+number; `wait NUMBER` gives the exit status of one that has ended; `part NUMBER` gives the rows that are on file after
+two processes that share a ledger by a fork part, of that number each. The processes write eight bytes to the pipe for
 everything they do, a letter and their number; they log what the target evaluated and what they were answered.
 """
 
@@ -93,6 +94,30 @@ def child(folder: Path, seed: int, budget: int, inherited: Ledger) -> None:
         os._exit(code)
 
 
+def part(folder: Path, rows: int) -> int:
+    """Ask in a parent, fork, ask in the child before and after the parent closes; return what is on file then."""
+    ledger = Ledger(folder / "parted.sqlite", target="logged", width=WIDTH)
+
+    def answer(first: int) -> None:
+        keys = [bytes([number]) * 16 for number in range(first, first + rows)]
+        ledger.commit(ledger.reserve(ledger.register("extraction", ""), keys, keys), keys)
+
+    answer(0)
+    (reads, asked), (waits, closed) = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        answer(rows)
+        os.write(asked, b".")
+        os.read(waits, 1)
+        answer(2 * rows)
+        os._exit(0)
+    os.read(reads, 1)
+    ledger.close()
+    os.write(closed, b".")
+    os.waitpid(pid, 0)
+    return ledger.counts("extraction").answered
+
+
 def serve(folder: Path, budget: int) -> None:
     torch.set_num_threads(1)
     ledger = open_ledger(folder, budget)
@@ -101,6 +126,9 @@ def serve(folder: Path, budget: int) -> None:
         if word == "wait":
             _, status = os.waitpid(int(number), 0)
             print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+            continue
+        if word == "part":
+            print(part(folder, int(number)), flush=True)  # noqa: T201
             continue
         ledger.counts("extraction")  # so that a connection is open when the process forks
         pid = os.fork()

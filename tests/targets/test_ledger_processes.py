@@ -87,9 +87,14 @@ class Silent(Target):
         pytest.fail("what is on file is not asked for, and beyond the budget nothing is")
 
 
-@pytest.fixture
-def nursery(tmp_path: Path) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="module")
+def nursery(folder: Path) -> Iterator[Nursery]:
+    nursery = Nursery(folder)
     yield nursery
     nursery.close()
 
@@ -102,7 +107,7 @@ def _ask(endpoint: Endpoint, number: int) -> list[float] | None:
         return None
 
 
-def test_kills_neither_exceed_the_budget_nor_lose_an_answer(nursery: Nursery, tmp_path: Path) -> None:
+def test_kills_neither_exceed_the_budget_nor_lose_an_answer(nursery: Nursery, folder: Path) -> None:
     chance = random.Random(0)
     nursery.start(HANGS)  # it will die where it hurts most: what it evaluated is not on file
     while nursery.event() != b"h":
@@ -118,9 +123,9 @@ def test_kills_neither_exceed_the_budget_nor_lose_an_answer(nursery: Nursery, tm
     assert [nursery.say("wait", pid) for pid in nursery.alive] == [0] * WORKERS
     nursery.alive.clear()
 
-    evaluated = Counter((tmp_path / "evaluated").read_text().split())
-    received = {int(line) for line in (tmp_path / "answered").read_text().split()}
-    with Ledger(tmp_path / "ledger.sqlite", target="logged", width=WIDTH) as ledger:
+    evaluated = Counter((folder / "evaluated").read_text().split())
+    received = {int(line) for line in (folder / "answered").read_text().split()}
+    with Ledger(folder / "ledger.sqlite", target="logged", width=WIDTH) as ledger:
         counts = ledger.counts("extraction")
         endpoint = Endpoint(Silent(), ledger, normalise=False)
         found = {number: _ask(endpoint, number) for number in range(IMAGES)}
@@ -136,3 +141,8 @@ def test_kills_neither_exceed_the_budget_nor_lose_an_answer(nursery: Nursery, tm
     for number in filed:
         assert evaluated[f"{number:03d}"] >= 1
         assert found[number] == [number + 1.0, 2.0, -number, 0.5]
+
+
+def test_a_ledger_survives_a_fork(nursery: Nursery) -> None:
+    """The child's log would be deleted under it if it had inherited a connection: SQLite's locks are not inherited."""
+    assert nursery.say("part", 7) == 3 * 7

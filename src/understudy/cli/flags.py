@@ -96,7 +96,7 @@ def _parameter(name: str, info: FieldInfo, default: Any, *, group: Group) -> ins
     listed = get_origin(kind) is tuple
     facts = [text for text in (_bounds(info), _shown(default)) if text]
     text = (info.description or "") + (f" ({'; '.join(facts)})" if facts else "")
-    settings: dict[str, Any] = {} if kind is bool else {"negative": ()}
+    settings: dict[str, Any] = {} if bool in (kind, *get_args(kind)) else {"negative": ()}
     if int in (kind, *get_args(kind)):
         settings["converter"] = whole_numbers
     return option(name, kind, text, group=group, consume_multiple=1 if listed else None, **settings)

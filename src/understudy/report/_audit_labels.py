@@ -20,7 +20,7 @@ _LETTER, _LINE, _DOT = 6.5, 15.0, 7.0
 
 @dataclass(frozen=True)
 class Dot:
-    """A labelled dot with its vertical bar, in pixels of the figure."""
+    """A labelled dot with the ends of its vertical bar."""
 
     label: str
     x: float
@@ -47,7 +47,7 @@ def label_sides(dots: Sequence[Dot], *, width: float) -> list[str]:
     """Return a side for each label, greedily: the first on which it covers least.
 
     Args:
-        dots: in the order in which they choose.
+        dots: in pixels from the lower left corner, in the order in which they choose.
         width: of the figure, in pixels; labels stay inside it where they can.
     """
     taken = [_Box(dot.x - _DOT, dot.y - _DOT, dot.x + _DOT, dot.y + _DOT) for dot in dots]

@@ -125,13 +125,14 @@ def methods_table(record: AuditRecord) -> Table:
     for name in record.methods:
         row = entries().get(name)
         word = row.fidelity if row else DASH
-        values = ", ".join(f"{key} = {value}" for key, value in flatten(record.options.get(name, {})))
+        values = [f"{key} = {value}" for key, value in flatten(record.options.get(name, {}))]
+        listed = ", ".join([*([f"preset {record.preset}"] if record.preset else []), *values])
         rows.append(
             [
                 Cell(method_name(name), colour=method_colour(record, name)),
                 Cell(row.summary if row else DASH, note=row.paper if row else ""),
                 Cell(word, note=FIDELITY_WORDS.get(word, "")),
-                Cell(values or "none: all defaults"),
+                Cell(listed or "none: all defaults"),
             ]
         )
     return Table(columns, rows, caption="Methods")

@@ -166,6 +166,8 @@ class AuditRecord(_Part):
     """False where the target answers the same whatever it is shown."""
     honest: list[HonestScore] = []
     about_defences: dict[str, DefenceFacts] = {}
+    preset: str | None = None
+    """Named values that every method's options began with."""
     options: dict[str, dict[str, Any]] = {}
     """Values of each method that the audit set."""
     evaluation: Counts | None = None

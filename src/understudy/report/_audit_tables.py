@@ -68,7 +68,7 @@ def cells_table(record: AuditRecord, defence: str, probe: str) -> Table | None:
 def _control_rows(record: AuditRecord, defence: str, probe: str, taken: Sequence[str]) -> list[list[Cell]]:
     """Return what the copies stand beside: target and controls in the first table, the honest client in the others."""
     served = {name: honest(record, defence, probe, name) for name in taken}
-    listed = [("Honest client", "the answers as features", "real", served)]
+    listed = [("Honest client", "the answers as features", "", served)]
     if defence == record.defences[0]:
         target = {name: record.target_scores.get(probe, {}).get(name) for name in taken}
         listed = [
@@ -131,21 +131,32 @@ def trade_table(record: AuditRecord, found: Sequence[Trade], measure: str) -> Ta
 
 def leakage_table(record: AuditRecord, found: Sequence[Trade], measure: str) -> Table:
     """Return the gain of each method under each defence, its best budget each, and the maximum over methods."""
-    every, probe = groups(record), record.probe
     columns = [Column("Method", numeric=False), *(Column(trade.defence) for trade in found)]
-    rows = []
-    for method in record.methods:
-        row = [Cell(method_name(method), colour=method_colour(record, method))]
-        for trade in found:
-            mine = [g for g in every if g.method == method and g.defence == trade.defence]
-            gains = [(value, g.queries) for g in mine if (value := value_of(g.gain(probe, measure))) is not None]
-            top = max(gains, default=None)
-            row.append(Cell(DASH) if top is None else Cell(points(top[0]), note=f"{count(top[1])} queries"))
-        rows.append(row)
-    rows.append(
-        [Cell("Best copy", note="maximum over methods"), *(Cell(points(value_of(trade.gain))) for trade in found)]
-    )
+    tops = {trade.defence: _highest_gains(record, trade.defence, measure) for trade in found}
+    rows = [
+        [
+            Cell(method_name(name), colour=method_colour(record, name)),
+            *(_gain_cell(top.get(name)) for top in tops.values()),
+        ]
+        for name in record.methods
+    ]
+    highest = [max(top.values(), default=None) for top in tops.values()]
+    rows.append([Cell("Highest", note="over all methods"), *map(_gain_cell, highest)])
     return Table(columns, rows, caption="Leakage by method and defence")
+
+
+def _highest_gains(record: AuditRecord, defence: str, measure: str) -> dict[str, tuple[float, float]]:
+    """Return (gain, queries) of each method's best budget."""
+    found: dict[str, tuple[float, float]] = {}
+    for group in groups(record):
+        gain = value_of(group.gain(record.probe, measure))
+        if group.defence == defence and gain is not None:
+            found[group.method] = max((gain, group.queries), found.get(group.method, (gain, group.queries)))
+    return found
+
+
+def _gain_cell(gain: tuple[float, float] | None) -> Cell:
+    return Cell(DASH) if gain is None else Cell(points(gain[0]), note=f"{count(gain[1])} queries")
 
 
 def short_table(record: AuditRecord) -> Table:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.report._audit_figures import BANDS, method_colour, quality_figure, trade_figure
+from understudy.report._audit_figures import BANDS, method_colour, quality_figure
 from understudy.report._audit_findings import findings
 from understudy.report._audit_ledger import curve_table, failures_table, ledger_table, methods_table, totals_table
 from understudy.report._audit_numbers import NO_DEFENCE, Trade, informative, main_measure, measures, runs, trades
 from understudy.report._audit_read import FIDELITY, AuditRecord, parse_audit, read_audit
 from understudy.report._audit_tables import cells_table, leakage_table, short_table, trade_table
+from understudy.report._audit_trade import trade_figure
 from understudy.report._audit_words import MEASURE_HELP, MEASURE_NAMES, method_name, money, points, score_text
 from understudy.report._figures import Figure
 from understudy.report._format import count, flatten, percent
@@ -18,6 +19,10 @@ from understudy.report._page import write_page
 from understudy.report._table import Table
 from understudy.report._words import value_of
 
+_CONTROLS = (
+    "the network as it starts, for each seed; and the network trained without a query, for each seed and number of "
+    "images, on no fewer rows than any method"
+)
 _LINES = {"solid": "solid", "dash": "dashed", "dot": "dotted"}
 
 
@@ -206,7 +211,7 @@ def _how(record: AuditRecord) -> list[tuple[str, str]]:
         ("Seeds", ", ".join(map(str, record.seeds))),
         ("Budgets", ", ".join(count(budget) for budget in record.budgets)),
         ("Declared before the run", f"{percent(record.copied_frac, 0)} of the gap counts as copied"),
-        ("Controls", "an untrained network, and one trained without queries, for each number of images and each seed"),
+        ("Controls", _CONTROLS),
     ]
     return [(name, value) for name, value in facts if value]
 

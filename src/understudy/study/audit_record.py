@@ -9,7 +9,7 @@ from understudy.runs.files import read_json
 from understudy.study.audit_grid import Control, Grid, Point
 from understudy.study.audit_job import Audit
 from understudy.study.copy_scores import leakage
-from understudy.study.extraction import describe_target, evaluation_ledger
+from understudy.study.extraction_result import describe_target, evaluation_ledger
 from understudy.targets.defences import parse_defences
 
 FORMAT = 1

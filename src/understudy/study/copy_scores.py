@@ -15,7 +15,7 @@ from understudy.data import ImageSet, adapt, adaptation, as_float, load_images
 from understudy.evaluation import Interval
 from understudy.evaluation.features import embed, fidelity
 from understudy.evaluation.probe import Probes, probe
-from understudy.methods.extraction._widths import matched
+from understudy.methods.extraction import matched
 from understudy.models import Network
 from understudy.runs.files import read_json, write_json
 from understudy.runs.run import Run
@@ -84,13 +84,14 @@ class Features:
         return Features(change(self.train), change(self.test))
 
 
+def clean_answers(endpoint: Endpoint, data: ImageSet) -> Float[Tensor, "n d"]:
+    """Return the target's answers to all images, asked on the account of evaluation."""
+    return torch.cat([endpoint.ask(as_float(part)) for part in torch.split(data.images, _ROWS)])
+
+
 def target_features(endpoint: Endpoint, data: EvaluationSet) -> Features:
-    """Return the target's answers to an evaluation set, asked on the account of evaluation."""
-
-    def asked(images: ImageSet) -> Tensor:
-        return torch.cat([endpoint.ask(as_float(part)) for part in images.images.split(_ROWS)])
-
-    return Features(asked(data.train), asked(data.test))
+    """Return the target's answers to both splits of an evaluation set."""
+    return Features(clean_answers(endpoint, data.train), clean_answers(endpoint, data.test))
 
 
 def defended(features: Features, defences: tuple[Defence, ...], *, seed: int) -> Features:

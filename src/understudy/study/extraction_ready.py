@@ -1,0 +1,91 @@
+"""An extraction with everything loaded and checked, before its first query."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from understudy.data import ImageSet, adapt, load_images
+from understudy.errors import AccessError, ConfigError
+from understudy.methods.extraction import check_widths
+from understudy.models import Encoder, resolve_encoder
+from understudy.runs.seeds import derive_seed
+from understudy.runs.tensors import digest
+from understudy.study.copy_scores import EvaluationSet
+from understudy.study.extraction_job import Extraction
+from understudy.targets import Target, resolve_target
+from understudy.targets.defences import Defence, parse_defences
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An extraction with everything loaded and checked, before its first query."""
+
+    target: Target
+    defences: tuple[Defence, ...]
+    surrogate: Encoder
+    pool: ImageSet
+    evaluation: tuple[EvaluationSet, ...]
+    config: dict[str, Any]
+    facts: dict[str, object]
+
+    @property
+    def width(self) -> int:
+        """Numbers of an answer as a client sees it."""
+        width = self.target.width
+        for defence in self.defences:
+            width = defence.width(width)
+        return width
+
+
+def prepare_extraction(job: Extraction) -> Ready:
+    """Load what an extraction needs, and check that it fits together; the target is not asked.
+
+    Raises:
+        AccessError: the method needs more than the target gives.
+        UnderstudyError: something is missing, damaged, or does not fit.
+    """
+    options, terms = job.options, job.terms
+    target = resolve_target(job.target, access=terms.access, device=options.torch_device(), precision=options.precision)
+    if not target.access.covers(job.method.requires):
+        raise AccessError(
+            f"{job.name} needs {job.method.requires.value}, and the target gives {target.access.value}",
+            where=job.target,
+            fix="choose another method (`understudy methods`), or declare what the target gives with --access",
+        )
+    if job.target_sha256 not in (None, target.identity):
+        raise ConfigError(
+            "the target is not the one that the configuration was made for (its SHA-256 differs)",
+            where=job.target,
+            fix="name the right target, or remove target_sha256 from the configuration",
+        )
+    defences = parse_defences(terms.defences)
+    width = target.width
+    for defence in defences:
+        defence.check(width)
+        width = defence.width(width)
+    pool = adapt(load_images(job.data, "train", labelled=False), target.input_shape)
+    surrogate = resolve_encoder(
+        job.surrogate,
+        input_shape=target.input_shape,
+        mean=pool.mean,
+        std=pool.std,
+        width=width if job.method.match == "linear" else None,
+        seed=derive_seed(options.seed, "surrogate"),
+    )
+    if job.method.queries_per_image != 0:
+        check_widths(width, surrogate.width, job.method.match)
+    job.method.plan(len(pool), terms.budget, over_budget=terms.over_budget)
+    evaluation = tuple(
+        EvaluationSet.load(source, target.input_shape, rows=job.probes.train_rows, seed=options.seed)
+        for source in _probe_sources(job)
+    )
+    facts: dict[str, object] = {"train_sha256": digest({"images": pool.images}), "target_sha256": target.identity}
+    for number, one in enumerate(evaluation):
+        facts[f"probe_{number}_sha256"] = one.digest()
+    config = {**job.config(), "target_sha256": target.identity}
+    return Ready(target, defences, surrogate, pool, evaluation, config, facts)
+
+
+def _probe_sources(job: Extraction) -> tuple[str, ...]:
+    if job.probe:
+        return job.probe
+    return (job.data,) if load_images(job.data, "train", labelled=False).labelled else ()
