@@ -189,7 +189,7 @@ def entry(name: str, *, verb: str | None = None) -> Entry:
         )
     if name not in rows:
         expected = "a name that `understudy methods` lists"
-        raise ConfigError(f"there is no method {name!r}", expected=expected, fix=nearest(name, rows))
+        raise ConfigError(f"there is no method {name!r}", expected=expected, fix=nearest(name, fitting))
     return rows[name]
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from understudy.errors import ConfigError
-from understudy.methods.extraction._plan import Plan, control_rows
 from understudy.methods.extraction import check_widths
+from understudy.methods.extraction._plan import Plan, control_rows
 from understudy.methods.extractor import Extractor
 from understudy.models import resolve_encoder
 from understudy.study.audit_job import Audit

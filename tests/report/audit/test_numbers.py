@@ -94,7 +94,9 @@ class TestCurves:
         assert not found.at_first
 
     def test_a_level_beyond_the_budgets_is_not_reached(self, read: Callable[..., AuditRecord]) -> None:
-        (found,) = curves(read(lambda audit: audit.update(copied_frac=1.0), methods=["rda"], defences=["none"]), "linear")
+        (found,) = curves(
+            read(lambda audit: audit.update(copied_frac=1.0), methods=["rda"], defences=["none"]), "linear"
+        )
         assert found.copied_at is None
 
     def test_a_target_no_better_than_no_query_has_no_gap(self, read: Callable[..., AuditRecord]) -> None:
