@@ -25,6 +25,7 @@ BATCH = 100
 ARMS = {
     "rda": ("rda", 1000, 5, ["--views", "10", "--surrogate-views", "5"]),
     "rda_one_view": ("rda", 1000, 5, ["--views", "1", "--surrogate-views", "5"]),
+    "rda_one_surrogate_view": ("rda", 1000, 1, ["--views", "10", "--surrogate-views", "1"]),
     "conventional": ("conventional", 1000, 1, []),
     "conventional_equal_queries": ("conventional", 10_000, 1, []),
     "stolen_encoder": ("stolen_encoder", 1000, 2, ["--preset", "official_rda"]),

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="prototypes")
     parser.add_argument("--width", type=int, default=512, help="numbers in a prototype")
     parser.add_argument("--shard-rows", type=int, default=20_000, help="prototypes in a shard")
-    parser.add_argument("--batch-size", type=int, default=1000, help="images a step; the training is one epoch")
+    parser.add_argument("--batch-size", type=int, default=500, help="images a step; the training is one epoch")
     parser.add_argument("--folder", type=Path, default=None, help="where the temporary bank lies")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "prototype_memory.json")
     parser.add_argument("--part", choices=["write", "bounded", "unbounded"], help=argparse.SUPPRESS)

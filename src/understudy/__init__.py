@@ -12,29 +12,62 @@ if TYPE_CHECKING:
     from understudy.data import ImageSet, load_images
     from understudy.errors import UnderstudyError
     from understudy.evaluation import evaluate
-    from understudy.models import Classifier, build_model, freeze, load_model, resolve_model, save_model
-    from understudy.report import write_comparison, write_report
+    from understudy.models import (
+        Classifier,
+        Encoder,
+        build_encoder,
+        build_model,
+        freeze,
+        load_encoder,
+        load_model,
+        resolve_encoder,
+        resolve_model,
+        save_model,
+    )
+    from understudy.report import write_audit, write_comparison, write_report
     from understudy.runs.options import RunOptions
     from understudy.runs.run import Run
+    from understudy.study.audit import run_audit
+    from understudy.study.audit_job import make_audit
+    from understudy.study.extraction import execute_extraction, make_extraction
     from understudy.study.job import execute, make_job
+    from understudy.targets import Endpoint, Ledger, Target, resolve_target, store_answers
+    from understudy.targets.defences import Client, Defence, parse_defences
 
 _WHERE = {
     "Bank": "understudy.bank:Bank",
     "Classifier": "understudy.models:Classifier",
+    "Client": "understudy.targets.defences:Client",
+    "Defence": "understudy.targets.defences:Defence",
+    "Encoder": "understudy.models:Encoder",
+    "Endpoint": "understudy.targets:Endpoint",
     "ImageSet": "understudy.data:ImageSet",
+    "Ledger": "understudy.targets:Ledger",
     "Run": "understudy.runs.run:Run",
     "RunOptions": "understudy.runs.options:RunOptions",
+    "Target": "understudy.targets:Target",
     "UnderstudyError": "understudy.errors:UnderstudyError",
+    "build_encoder": "understudy.models:build_encoder",
     "build_model": "understudy.models:build_model",
     "evaluate": "understudy.evaluation:evaluate",
     "execute": "understudy.study.job:execute",
+    "execute_extraction": "understudy.study.extraction:execute_extraction",
     "freeze": "understudy.models:freeze",
+    "load_encoder": "understudy.models:load_encoder",
     "load_images": "understudy.data:load_images",
     "load_method": "understudy.catalogue:load",
     "load_model": "understudy.models:load_model",
+    "make_audit": "understudy.study.audit_job:make_audit",
+    "make_extraction": "understudy.study.extraction:make_extraction",
     "make_job": "understudy.study.job:make_job",
+    "parse_defences": "understudy.targets.defences:parse_defences",
+    "resolve_encoder": "understudy.models:resolve_encoder",
     "resolve_model": "understudy.models:resolve_model",
+    "resolve_target": "understudy.targets:resolve_target",
+    "run_audit": "understudy.study.audit:run_audit",
     "save_model": "understudy.models:save_model",
+    "store_answers": "understudy.targets:store_answers",
+    "write_audit": "understudy.report:write_audit",
     "write_comparison": "understudy.report:write_comparison",
     "write_report": "understudy.report:write_report",
 }
@@ -42,20 +75,37 @@ _WHERE = {
 __all__ = [
     "Bank",
     "Classifier",
+    "Client",
+    "Defence",
+    "Encoder",
+    "Endpoint",
     "ImageSet",
+    "Ledger",
     "Run",
     "RunOptions",
+    "Target",
     "UnderstudyError",
+    "build_encoder",
     "build_model",
     "evaluate",
     "execute",
+    "execute_extraction",
     "freeze",
+    "load_encoder",
     "load_images",
     "load_method",
     "load_model",
+    "make_audit",
+    "make_extraction",
     "make_job",
+    "parse_defences",
+    "resolve_encoder",
     "resolve_model",
+    "resolve_target",
+    "run_audit",
     "save_model",
+    "store_answers",
+    "write_audit",
     "write_comparison",
     "write_report",
 ]

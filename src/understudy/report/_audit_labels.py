@@ -52,7 +52,7 @@ def label_sides(dots: Sequence[Dot], *, width: float) -> list[str]:
     """
     taken = [_Box(dot.x - _DOT, dot.y - _DOT, dot.x + _DOT, dot.y + _DOT) for dot in dots]
     taken += [_Box(dot.x - 1, dot.low, dot.x + 1, dot.high) for dot in dots]
-    taken += [_Box(-1e4, -1e4, 0, 1e4), _Box(width, -1e4, 1e4, 1e4)]
+    taken += [_Box(-1e4, -1e4, 0.0, 1e4), _Box(width, -1e4, 1e4, 1e4)]
     sides = []
     for dot in dots:
         choices = [(name, _label(dot, right, up)) for name, right, up in _SIDES]

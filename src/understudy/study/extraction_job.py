@@ -35,7 +35,8 @@ class Terms(BaseModel):
     """Whether a repeated input is answered from file and not charged; off suits targets that answer at random. Not
     given, it is as the method's own accounting has it."""
     defences: str = "none"
-    """What the target does to its answers, such as rounding:1, or several joined by +."""
+    """What the target does to its answers: noise, rounding, topk, quantise, truncate, rotation, permutation,
+    bucket_noise or b4b, with a value such as rounding:1; several are joined by +."""
     batch_rows: PositiveInt = 256
     """Rows of one request to the target."""
     retries: NonNegativeInt = 2

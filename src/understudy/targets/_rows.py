@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,13 +10,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 HASH_BYTES = 16
-_CHUNK = 512  # rows that are copied at a time
+_CHUNK = 64  # rows that are copied at a time: few enough to be in the cache when they are hashed
 _OFF_GRID = 1e-3  # grey levels; dividing by 255 and multiplying again is off by less than 1e-4
 
 
 def hash_rows(images: Float[Tensor, "b ..."]) -> list[bytes]:
     """Return the 16-byte BLAKE2b of each row's float32 numbers; the memory layout makes no difference, nor -0."""
-    return [_hash(row) for some in torch.split(images.detach(), _CHUNK) for row in _numbers(some)]
+    return [_hash(row) for some in _pieces(images) for row in some]
 
 
 def hash_pictures(images: Float[Tensor, "b ..."]) -> list[bytes]:
@@ -26,8 +26,7 @@ def hash_pictures(images: Float[Tensor, "b ..."]) -> list[bytes]:
     the last bit.
     """
     hashes = []
-    for some in torch.split(images.detach(), _CHUNK):
-        numbers = _numbers(some)
+    for numbers in _pieces(images):
         levels = numbers * np.float32(255)
         whole = np.round(levels)
         on_grid = np.abs(levels - whole).max(axis=1, initial=0) <= _OFF_GRID
@@ -73,9 +72,13 @@ def decode_answers(blobs: Sequence[bytes], width: int) -> Float[Tensor, "b e"]:
     return torch.from_numpy(numbers.astype(np.float32))
 
 
-def _numbers(images: Float[Tensor, "b ..."]) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
-    rows = images.to("cpu", torch.float32).flatten(1).numpy()
-    return np.ascontiguousarray(rows + np.float32(0), dtype="<f4")  # -0 + 0 is 0
+def _pieces(images: Float[Tensor, "b ..."]) -> "Iterator[np.ndarray[tuple[int, int], np.dtype[np.float32]]]":
+    """Yield the rows as flat little-endian float32, some at a time and all in the same memory."""
+    memory = torch.empty(min(len(images), _CHUNK), *images.shape[1:])
+    for some in torch.split(images.detach(), _CHUNK):
+        place = memory[: len(some)]
+        torch.add(some.to("cpu", torch.float32), 0.0, out=place)  # -0 + 0 is 0
+        yield np.ascontiguousarray(place.flatten(1).numpy(), dtype="<f4")
 
 
 def _hash(row: "np.ndarray[tuple[int], np.dtype[np.generic]]") -> bytes:

@@ -164,9 +164,8 @@ class Endpoint:
         return rows
 
     def _exhausted(self, answered: int, rows: int) -> BudgetExhausted:
-        budget = self.counts().budget
         return BudgetExhausted(
-            f"the budget of {budget} queries ({self.account}) is used up: {answered} of {rows} rows of this request "
+            f"the budget of {self.ledger.budget(self.account)} queries ({self.account}) is used up: {answered} of {rows} rows of this request "
             "were answered",
             answered=answered,
             where=self.ledger.path,

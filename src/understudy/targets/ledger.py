@@ -171,6 +171,11 @@ class Ledger:
         with self._database.reading() as connection:
             return decode_memory(_tables.read_memory(connection, client))
 
+    def budget(self, account: Account) -> int | None:
+        """Return the most rows that may be charged to an account; None where there is no limit."""
+        with self._database.reading() as connection:
+            return _tables.budget(connection, account)[0]
+
     def remaining(self, account: Account) -> int | None:
         """Return the rows that may still be charged to an account; None where there is no limit."""
         with self._database.reading() as connection:

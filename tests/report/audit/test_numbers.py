@@ -29,7 +29,7 @@ class TestSpread:
     """Means over seeds, with what their number allows."""
 
     def test_three_seeds_give_a_t_interval(self) -> None:
-        found = spread([0.90, 0.92, 0.97], bounds=(0, 1))
+        found = spread([0.90, 0.92, 0.97], bounds=(0.0, 1.0))
         deviation = math.sqrt((0.03**2 + 0.01**2 + 0.04**2) / 2)
         half = 4.302652729911275 * deviation / math.sqrt(3)  # quantile 0.975 of Student's t, two degrees
         assert found is not None
@@ -38,7 +38,7 @@ class TestSpread:
         assert found.n == 3
 
     def test_two_seeds_give_their_range(self) -> None:
-        found = spread([0.9, None, 0.8], bounds=(0, 1))
+        found = spread([0.9, None, 0.8], bounds=(0.0, 1.0))
         assert found is not None
         assert (found.value, found.low, found.high, found.n) == pytest.approx((0.85, 0.8, 0.9, 2))
 
@@ -49,7 +49,7 @@ class TestSpread:
         assert score.high - score.low == pytest.approx(0.024)
 
     def test_nothing_known_is_nothing(self) -> None:
-        assert spread([None, math.nan], bounds=(0, 1)) is None
+        assert spread([None, math.nan], bounds=(0.0, 1.0)) is None
 
 
 class TestCurves:
@@ -59,14 +59,14 @@ class TestCurves:
     POINTS = ((100.0, 0.8), (1000.0, 0.9))
 
     def test_the_area_is_the_mean_over_log_queries(self) -> None:
-        assert area(self.POINTS, (100, 1000), floor=None) == pytest.approx(0.85)
+        assert area(self.POINTS, (100.0, 1000.0), floor=None) == pytest.approx(0.85)
         # One decade at the floor before, one at the last value after.
-        assert area(self.POINTS, (10, 10_000), floor=0.5) == pytest.approx((0.5 + 0.85 + 0.9) / 3)
+        assert area(self.POINTS, (10.0, 10_000.0), floor=0.5) == pytest.approx((0.5 + 0.85 + 0.9) / 3)
 
     def test_an_area_needs_a_width_and_a_beginning(self) -> None:
-        assert area(self.POINTS, (100, 100), floor=0.5) is None
-        assert area(self.POINTS, (10, 1000), floor=None) is None
-        assert area((), (10, 1000), floor=0.5) is None
+        assert area(self.POINTS, (100.0, 100.0), floor=0.5) is None
+        assert area(self.POINTS, (10.0, 1000.0), floor=None) is None
+        assert area((), (10.0, 1000.0), floor=0.5) is None
 
     def test_a_level_is_reached_between_two_points(self) -> None:
         assert crossing(self.POINTS, 0.85) == pytest.approx(math.sqrt(100 * 1000))
@@ -172,9 +172,9 @@ class TestLabels:
     """Labels of dots cover nothing, where there is room."""
 
     def test_a_label_stays_inside_the_figure(self) -> None:
-        dots = [Dot("noise:0.5", 5, 50, 50, 50), Dot("topk:5", 295, 150, 150, 150)]
-        assert label_sides(dots, width=300) == ["middle right", "middle left"]
+        dots = [Dot("noise:0.5", 5.0, 50.0, 50.0, 50.0), Dot("topk:5", 295.0, 150.0, 150.0, 150.0)]
+        assert label_sides(dots, width=300.0) == ["middle right", "middle left"]
 
     def test_close_dots_get_different_sides(self) -> None:
-        dots = [Dot(f"defence:{at}", 150 + 4 * at, 100 + 3 * at, 90, 120) for at in range(4)]
-        assert len(set(label_sides(dots, width=300))) == 4
+        dots = [Dot(f"defence:{at}", 150.0 + 4 * at, 100.0 + 3 * at, 90.0, 120.0) for at in range(4)]
+        assert len(set(label_sides(dots, width=300.0))) == 4

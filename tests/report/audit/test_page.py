@@ -25,18 +25,16 @@ class _Text(HTMLParser):
         self._rows: list[list[str]] = []
         self._skip = False
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
         self._skip = tag in ("script", "style")
-        if tag == "table":
-            self._rows = []
-        elif tag == "caption":
+        if tag in ("table", "caption"):
             self._rows = []
         elif tag == "tr":
             self._rows.append([])
         elif tag in ("td", "th"):
             self._rows[-1].append("")
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002
         self._skip = False
 
     def handle_data(self, data: str) -> None:
