@@ -158,6 +158,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a column more": lambda path: edit(path, "ALTER TABLE rows ADD COLUMN extra"),
     "an index gone": lambda path: edit(path, "DROP INDEX rows_by_key"),
     "an answer gone": lambda path: edit(path, "DELETE FROM answers WHERE row = 7"),
+    "an answer to no row": lambda path: edit(path, "INSERT INTO answers VALUES (9999, x'00', 0)"),
+    "answers of the wrong rows": lambda path: edit(path, "UPDATE answers SET row = row + 1000 WHERE row < 3"),
     "a row gone": lambda path: edit(path, "DELETE FROM rows WHERE id = 7"),
     "a charge gone": lambda path: edit(path, "UPDATE accounts SET charged = charged - 1 WHERE charged > 0"),
     "no ledger": lambda path: (path.unlink(), edit(path, "CREATE TABLE notes (text)")),
@@ -213,6 +215,13 @@ def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "folder.sqlite").mkdir()
     with pytest.raises(StorageError, match="cannot write"):
         Ledger(tmp_path / "folder.sqlite", target="t", width=1)
+
+
+def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
+    path = tmp_path / "50% of #1?" / "le dger.sqlite"
+    with Ledger(path, target="t", width=1) as ledger:
+        answer(ledger, ledger.register("extraction", "plain"), 1)
+    assert Ledger(path, target="t", width=1).counts("extraction").answered == 1
 
 
 def test_nothing_is_left_beside_a_ledger_that_was_closed(open_ledger: Open, tmp_path: Path) -> None:

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from understudy.data import ImageSet, adapt, load_images
-from understudy.errors import AccessError, ConfigError
+from understudy.errors import ConfigError
 from understudy.methods.extraction import check_widths
 from understudy.models import Encoder, resolve_encoder
 from understudy.runs.seeds import derive_seed
 from understudy.runs.tensors import digest
 from understudy.study.copy_scores import EvaluationSet
 from understudy.study.extraction_job import Extraction
-from understudy.targets import Target, resolve_target
+from understudy.targets import Target, check_access, resolve_target
 from understudy.targets.defences import Defence, parse_defences
 
 
@@ -27,14 +27,6 @@ class Ready:
     config: dict[str, Any]
     facts: dict[str, object]
 
-    @property
-    def width(self) -> int:
-        """Numbers of an answer as a client sees it."""
-        width = self.target.width
-        for defence in self.defences:
-            width = defence.width(width)
-        return width
-
 
 def prepare_extraction(job: Extraction) -> Ready:
     """Load what an extraction needs, and check that it fits together; the target is not asked.
@@ -45,12 +37,7 @@ def prepare_extraction(job: Extraction) -> Ready:
     """
     options, terms = job.options, job.terms
     target = resolve_target(job.target, access=terms.access, device=options.torch_device(), precision=options.precision)
-    if not target.access.covers(job.method.requires):
-        raise AccessError(
-            f"{job.name} needs {job.method.requires.value}, and the target gives {target.access.value}",
-            where=job.target,
-            fix="choose another method (`understudy methods`), or declare what the target gives with --access",
-        )
+    check_access(target, job.method.requires, what=job.name)
     if job.target_sha256 not in (None, target.identity):
         raise ConfigError(
             "the target is not the one that the configuration was made for (its SHA-256 differs)",

@@ -132,7 +132,11 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
 def _connect(path: Path) -> sqlite3.Connection:
     address = path.absolute().as_uri() + "?mode=rw"  # a file that has gone is not made anew, empty
     connection = sqlite3.connect(address, uri=True, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    try:
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

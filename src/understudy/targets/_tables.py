@@ -28,12 +28,13 @@ def fault(connection: sqlite3.Connection) -> str:
     ):
         if charged != rows:
             return f"{rows} rows are on file, {charged} are charged to {account}"
-    (orphans,) = connection.execute(
-        "SELECT (SELECT COUNT(*) FROM rows WHERE state = ?) - (SELECT COUNT(*) FROM answers) + "
-        "(SELECT COUNT(*) FROM rows WHERE state = ? AND id NOT IN (SELECT row FROM answers))",
+    missing, answered, answers = connection.execute(
+        "SELECT (SELECT COUNT(*) FROM rows WHERE state = ? AND id NOT IN (SELECT row FROM answers)), "
+        "(SELECT COUNT(*) FROM rows WHERE state = ?), (SELECT COUNT(*) FROM answers)",
         (State.ANSWERED, State.ANSWERED),
     ).fetchone()
-    return f"{abs(orphans)} answers are missing or belong to no row" if orphans else ""
+    strange = answers - (answered - missing)
+    return f"{missing} answers are missing, {strange} belong to no answered row" if missing or strange else ""
 
 
 def budget(connection: sqlite3.Connection, account: Account) -> tuple[int | None, int]:

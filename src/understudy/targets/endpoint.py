@@ -164,12 +164,13 @@ class Endpoint:
         return rows
 
     def _exhausted(self, answered: int, rows: int) -> BudgetExhausted:
+        budget = self.ledger.budget(self.account)
         return BudgetExhausted(
-            f"the budget of {self.ledger.budget(self.account)} queries ({self.account}) is used up: {answered} of {rows} rows of this request "
+            f"the budget of {budget} queries ({self.account}) is used up: {answered} of {rows} rows of this request "
             "were answered",
             answered=answered,
             where=self.ledger.path,
-            fix="raise the budget and run the same command again; what was answered is on file",
+            fix="raise the budget; what was answered is on file",
         )
 
     def _failed(self, error: Exception) -> TargetError:

@@ -34,8 +34,10 @@ class _Text(HTMLParser):
         elif tag in ("td", "th"):
             self._rows[-1].append("")
 
-    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002
+    def handle_endtag(self, tag: str) -> None:
         self._skip = False
+        if tag == "table":
+            self._rows = []
 
     def handle_data(self, data: str) -> None:
         text = " ".join(data.split())
