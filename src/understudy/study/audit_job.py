@@ -41,8 +41,9 @@ class AuditTerms(BaseModel):
     """Share of the way from the control without queries to the target that counts as copied."""
     access: Literal["embeddings", "logits", "top-k", "labels"] = "embeddings"
     """What the target's answers are."""
-    replay: bool = True
-    """Whether a repeated input is answered from file and not charged; off for targets that answer at random."""
+    replay: bool | None = None
+    """Whether a repeated input is answered from file and not charged, by default as the method has it; off for targets
+    that answer at random."""
     batch_rows: PositiveInt = 256
     """Rows of one request to the target."""
     retries: NonNegativeInt = 2
