@@ -8,7 +8,8 @@
 (c) RDA from target to trained surrogate, everything on file, against a plain script of the same work: views one image
     at a time in Pillow, prototypes in a dictionary, float32 in contiguous memory, nothing on file.
 
-Compared things take turns, so that a busy machine slows all of them; medians and the ratios of each turn are reported.
+Compared things take turns, so that a busy machine slows all of them; medians and the ratios of each turn are reported,
+once by the clock and once by processor time, in which other processes count less and waiting for the disk not at all.
 """
 
 import argparse
@@ -16,16 +17,18 @@ import copy
 import itertools
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 import reference_extraction
-from synthesis import machine, take_turns, trained_looking
+from synthesis import machine, trained_looking
 from understudy.bank import Prototypes, PrototypeWriter
 from understudy.data import ImageSet, ViewStream, batch_views
 from understudy.methods.extraction.rda import RDA
@@ -138,11 +141,11 @@ def gathering(size: Size, precision: str, device: torch.device) -> dict[str, obj
             "views, hashing, ledger and bank": lambda: gather(method, Instant(target, answers), data, next(runs)),
             "bank": store,
         }
-        seconds = dict(zip(calls, take_turns(list(calls.values()), device, size.repeats), strict=True))
-    found = compared(seconds, "bare forward")
+        turns = take_turns(calls, device, size.repeats)
+    found = compared(turns, "bare forward")
     found["rows"] = size.images * method.views
-    found["prototypes_per_s"] = round(size.images / statistics.median(seconds["gathering"]), 2)
-    found["bare_forward_rows_per_s"] = round(size.images * method.views / statistics.median(seconds["bare forward"]), 1)
+    found["prototypes_per_s"] = round(size.images / median_s(turns["gathering"]), 2)
+    found["bare_forward_rows_per_s"] = round(size.images * method.views / median_s(turns["bare forward"]), 1)
     show(f"(a) gathering over bare forward passes, {size.spec}, {precision}", found, "aim: gathering <= 1.25")
     return found
 
@@ -216,8 +219,8 @@ def step(size: Size, precision: str, device: torch.device) -> dict[str, object]:
             name: stepping(objective, size, prototypes, device)
             for name, objective in {"RDA": on_views, "RDA with views": whole, "bare step": bare}.items()
         }
-        seconds = dict(zip(calls, take_turns(list(calls.values()), device, size.repeats), strict=True))
-    found = compared(seconds, "bare step")
+        turns = take_turns(calls, device, size.repeats)
+    found = compared(turns, "bare step")
     found["rows"] = len(x)
     show(f"(b) a step of RDA over a bare step, {size.spec}, {precision}", found, "aim: RDA <= 1.10")
     return found
@@ -272,38 +275,75 @@ def end_to_end(size: Size, device: torch.device) -> dict[str, object]:
         for name in PRECISIONS:
             runs = new_runs(Path(folder), size.repeats + 1, device, name)
             calls[name] = lambda runs=runs: ours(next(runs))  # type: ignore[misc]
-        seconds = dict(zip(calls, take_turns(list(calls.values()), device, size.repeats), strict=True))
-    found = compared(seconds, "plain script", inverse=True)
+        turns = take_turns(calls, device, size.repeats)
+    found = compared(turns, "plain script", inverse=True)
     found["queries"] = size.images * method.views
     found["trained_rows"] = size.images // size.batch * size.batch * size.epochs * method.surrogate_views
     show(f"(c) times as fast as the plain script (float32), end to end, {size.spec}", found, "aim >= 2")
     return found
 
 
-def compared(seconds: dict[str, list[float]], base: str, *, inverse: bool = False) -> dict[str, object]:
-    """Return the median of each call, and the median and range of its ratio to the base's in each turn."""
-    found: dict[str, object] = {"repeats": len(seconds[base])}
-    for name, times in seconds.items():
-        found[name] = {"median_ms": round(statistics.median(times) * 1e3, 2)}
-        if name != base:
-            pairs = zip(times, seconds[base], strict=True)
-            ratios = sorted(b / t if inverse else t / b for t, b in pairs)
-            found[name] |= {  # type: ignore[operator]
-                "times_as_fast" if inverse else "ratio": round(statistics.median(ratios), 3),
-                "range": [round(ratios[0], 3), round(ratios[-1], 3)],
-            }
+@dataclass(frozen=True)
+class Turn:
+    """What one call took in one turn."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def take_turns(calls: dict[str, Callable[[], object]], device: torch.device, repeats: int) -> dict[str, list[Turn]]:
+    """Return what each call took in each turn, after one turn that does not count."""
+    turns: dict[str, list[Turn]] = {name: [] for name in calls}
+    for turn in range(repeats + 1):
+        for name, call in calls.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            call()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn:
+                turns[name].append(Turn(time.perf_counter() - wall, time.process_time() - cpu))
+    return turns
+
+
+def compared(turns: dict[str, list[Turn]], base: str, *, inverse: bool = False) -> dict[str, object]:
+    """Return the medians of each call, and the median and range of its ratio to the base's in each turn."""
+    found: dict[str, object] = {"repeats": len(turns[base])}
+    for name, taken in turns.items():
+        entry: dict[str, object] = {}
+        for clock in ("wall", "cpu"):
+            mine, others = ([getattr(turn, f"{clock}_s") for turn in some] for some in (taken, turns[base]))
+            entry[f"{clock}_ms"] = round(statistics.median(mine) * 1e3, 2)
+            if name != base:
+                ratios = sorted(b / t if inverse else t / b for t, b in zip(mine, others, strict=True))
+                entry[f"{clock}_ratio"] = round(statistics.median(ratios), 3)
+                entry[f"{clock}_range"] = [round(ratios[0], 3), round(ratios[-1], 3)]
+        found[name] = entry
     return found
+
+
+def median_s(taken: list[Turn]) -> float:
+    """Return the median by the clock."""
+    return statistics.median(turn.wall_s for turn in taken)
 
 
 def show(title: str, found: dict[str, object], remark: str) -> None:
     """Print one comparison as a table."""
     print(f"{title} ({remark})")
+    print(f"    {'':<32} {'clock, ms':>11} {'ratio':>7}  {'turns':<16} {'CPU, ms':>11} {'ratio':>7}  turns")
     for name, entry in found.items():
         if isinstance(entry, dict):
-            ratio = next((entry[key] for key in ("ratio", "times_as_fast") if key in entry), None)
-            low, high = entry.get("range", (None, None))
-            words = "" if ratio is None else f"  {ratio:7.3f}  (turns {low} to {high})"
-            print(f"    {name:<34} {entry['median_ms']:10.1f} ms{words}")
+            words = [
+                f"{entry['wall_ms']:11.1f} {_ratio(entry, 'wall')}",
+                f"{entry['cpu_ms']:11.1f} {_ratio(entry, 'cpu')}",
+            ]
+            print(f"    {name:<32} {' '.join(words)}".rstrip(), flush=True)
+
+
+def _ratio(entry: dict[str, Any], clock: str) -> str:
+    if f"{clock}_ratio" not in entry:
+        return " " * 25
+    low, high = entry[f"{clock}_range"]
+    return f"{entry[f'{clock}_ratio']:7.3f}  {f'{low} to {high}':<16}"
 
 
 def pictures(rows: int) -> ImageSet:

@@ -119,7 +119,7 @@ class TestWhatIsFound:
         assert done["summary"][0].split(".")[0].replace("'", "&#39;") in page
         assert "belongs to <b>us</b>" in page
 
-    def test_its_configuration_runs_it_again(self, done: dict[str, Any], make: Make, tmp_path: Path) -> None:
+    def test_its_configuration_runs_it_again(self, done: dict[str, Any], tmp_path: Path) -> None:
         config = tomllib.loads((Path(done["folder"]) / "config.toml").read_text(encoding="utf-8"))
         again = make_audit(config)
         assert again.target_sha256 == done["target"]["sha256"]
@@ -205,7 +205,7 @@ def _wait_until(there: Callable[[], bool], process: Any) -> None:
 
 
 def test_killed_and_stopped_it_goes_on_and_pays_nothing_twice(
-    start, place: Path, make: Make, encoder: Path, done: dict[str, Any]
+    start, place: Path, encoder: Path, done: dict[str, Any]
 ) -> None:
     """SIGKILL in the middle of a run, then Ctrl-C, then to the end: the same cells as without."""
     folder, config = place / "killed-audit", place / "audit.toml"
