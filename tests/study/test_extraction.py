@@ -13,6 +13,7 @@ from understudy.data import load_images
 from understudy.errors import AccessError, ConfigError, DataError, ShapeError, TargetError
 from understudy.models import build_encoder, build_model, load_encoder, model_digest, save_model
 from understudy.study.extraction import Extraction, execute_extraction, make_extraction, plan_extraction
+from understudy.targets import store_answers
 
 QUICK = {"images": 12, "fit": {"epochs": 2, "batch_size": 5}}
 FAST_PROBES = {"knn": False, "few_shot": False, "train_rows": 100}
@@ -231,8 +232,11 @@ def test_unlabelled_images_can_be_asked_about_and_not_probed_on(target: Path, tm
     pictures = str(tmp_path / "pictures")
     result = execute_extraction(job(target, data=pictures, probe=()), tmp_path / "run")
     assert result["probes"] == []
-    assert result["fidelity"]["surrogate"] is not None
+    assert result["fidelity"]["surrogate"]["n"] == 14 - 12  # the images that were not asked about
     assert "No labelled images" in result["verdict"]
+    all_asked = {**QUICK, "images": 14}
+    nothing_left = execute_extraction(job(target, data=pictures, probe=(), options=all_asked), tmp_path / "all")
+    assert nothing_left["fidelity"]["surrogate"] is None
     with pytest.raises(DataError, match="label"):
         execute_extraction(job(target, data=pictures, probe=(pictures,)), tmp_path / "other")
 
@@ -252,3 +256,35 @@ def test_an_impossible_defence_is_refused_at_once(target: Path, tmp_path: Path) 
     with pytest.raises(ConfigError, match="rounding"):
         job(target, terms={"defences": "roundin:1"})
     assert not (tmp_path / "run").exists()
+
+
+def test_the_controls_lose_their_head_where_the_copy_does(target: Path, tmp_path: Path) -> None:
+    options = {**QUICK, "match": "linear", "keep_head": False}
+    result = execute_extraction(job(target, surrogate="cnn:widths=4-6", options=options), tmp_path / "run")
+    assert {load_encoder(tmp_path / "run" / "control" / name).width for name in ("no_query", "random")} == {6}
+    assert set(result["fidelity"].values()) == {None}
+
+
+def test_a_secret_rotation_is_no_loss_of_fidelity(target: Path, tmp_path: Path) -> None:
+    longer = {"images": 40, "views": 1, "fit": {"epochs": 60, "batch_size": 20}, "no_query_control": False}
+    plain = execute_extraction(job(target, options=longer), tmp_path / "plain")
+    turned = execute_extraction(job(target, options=longer, terms={"defences": "rotation"}), tmp_path / "turned")
+    assert turned["fidelity"]["surrogate"]["value"] > turned["fidelity"]["random"]["value"] + 0.2
+    assert plain["fidelity"]["surrogate"]["value"] > plain["fidelity"]["random"]["value"]
+
+
+def test_stored_answers_are_checked_for_the_evaluation_before_anything_is_trained(target: Path, tmp_path: Path) -> None:
+    train, test = (load_images("digits", split) for split in ("train", "test"))
+    encoder = load_encoder(target)
+    with torch.no_grad():
+        answers = {split: encoder(one.images.float() / 255) for split, one in (("train", train), ("test", test))}
+    path = tmp_path / "answers.safetensors"
+    store_answers(path, train.images, answers["train"])
+    found = job(f"stored:{path}", "conventional", data="digits")
+    with pytest.raises(TargetError, match="not on file"):
+        execute_extraction(found, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    store_answers(path, torch.cat([train.images, test.images]), torch.cat([answers["train"], answers["test"]]))
+    result = execute_extraction(found, tmp_path / "run")
+    direct = execute_extraction(job(target, "conventional", data="digits"), tmp_path / "direct")
+    assert result["scores"]["target"] == direct["scores"]["target"]

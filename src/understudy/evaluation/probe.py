@@ -89,11 +89,11 @@ def probe(
     if train_x.shape[1] != test_x.shape[1]:
         raise ShapeError(f"features of width {train_x.shape[1]} to learn from, {test_x.shape[1]} to test on")
     train_u, test_u = unit(train_x), unit(test_x)
-    kept = _subset(train_y, probes.train_rows, classes=classes, seed=seed)
+    kept = stratified_rows(train_y, probes.train_rows, classes=classes, seed=seed)
     memory, labels = train_u[kept], train_y[kept]
     found = {}
     if probes.linear:
-        found["linear"] = _share(_linear_vote(memory, labels, test_u, c=probes.linear_c), test_y)
+        found["linear"] = _share(linear_vote(memory, labels, test_u, c=probes.linear_c), test_y)
     if probes.few_shot:
         found["few_shot"] = _few_shot(train_u, train_y, test_u, test_y, probes=probes, seed=seed, classes=classes)
     if probes.knn:
@@ -134,7 +134,7 @@ def _check_rows(x: Float[Tensor, "n d"], y: Int64[Tensor, " labels"], *, classes
     check_finite(x, what=f"{which} rows of a probe")
 
 
-def _subset(y: Int64[Tensor, " n"], limit: int, *, classes: int, seed: int) -> Int64[Tensor, " k"]:
+def stratified_rows(y: Int64[Tensor, " n"], limit: int, *, classes: int, seed: int) -> Int64[Tensor, " k"]:
     """Return at most `limit` row numbers, in equal shares of each class and at least one of each."""
     if limit >= len(y):
         return torch.arange(len(y))
@@ -154,7 +154,7 @@ def _by_class(
     return [order[y[order] == label] for label in range(classes)]
 
 
-def _linear_vote(
+def linear_vote(
     train_u: Float[Tensor, "n d"], train_y: Int64[Tensor, " n"], test_u: Float[Tensor, "m d"], *, c: float
 ) -> Int64[Tensor, " m"]:
     """Return the classes that a multinomial logistic regression gives; with C = c, as scikit-learn defines it."""
@@ -192,7 +192,7 @@ def _few_shot(
     for draw in range(probes.draws):
         drawn = _by_class(train_y, classes, seed=seed, name="probe/shots", step=draw)
         rows = torch.cat([of_class[: probes.shots] for of_class in drawn])
-        vote = _linear_vote(train_u[rows], train_y[rows], test_u, c=probes.linear_c)
+        vote = linear_vote(train_u[rows], train_y[rows], test_u, c=probes.linear_c)
         scores.append((vote == test_y).double().mean().item())
     found = mean_interval(scores)
     return Interval(found.value, max(found.low, 0.0), min(found.high, 1.0), found.n)

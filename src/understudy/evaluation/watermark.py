@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from understudy.data import ImageSet
 from understudy.errors import DataError, IntegrityError, ShapeError, nearest
 from understudy.evaluation.features import embed, unit
-from understudy.evaluation.probe import _linear_vote, _subset
+from understudy.evaluation.probe import linear_vote, stratified_rows
 from understudy.evaluation.statistics import Interval, wilson
 from understudy.runs.tensors import load_tensors, save_tensors
 
@@ -135,7 +135,7 @@ def attack_success(
     """
     name = watermark.class_name if class_name is None else class_name
     label = _label(name, train, test, where=f"{train.name}, for a watermark of {watermark.data}")
-    rows = _subset(train.labels.cpu(), train_rows, classes=len(train.classes), seed=seed)
+    rows = stratified_rows(train.labels.cpu(), train_rows, classes=len(train.classes), seed=seed)
     kept = train.take(rows)
     given = {"suspect": encoder, "marked": marked, "clean": clean}
     rates = {
@@ -181,7 +181,7 @@ def _rates(
     others = test.take((test.labels != label).nonzero()[:, 0])
     triggered = replace(others, images=trigger(others.images, watermark))
     learnt, plain, marked = (unit(embed(encoder, images)) for images in (train, test, triggered))
-    vote = _linear_vote(learnt, train.labels.cpu(), torch.cat([plain, marked]), c=100.0)
+    vote = linear_vote(learnt, train.labels.cpu(), torch.cat([plain, marked]), c=100.0)
     before, after = vote[: len(test)], vote[len(test) :]
     truth = test.labels.cpu()
     mistaken = (before == label) & (truth != label)

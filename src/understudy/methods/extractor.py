@@ -152,7 +152,7 @@ class Extractor(Method):
             "steps": done.steps,
             "surrogate_rows": rows,
         }
-        controls: dict[str, Network] = {}
+        controls: dict[str, Encoder] = {}
         if self.no_query_control and rows:
             control, seen = copy.deepcopy(untrained), chosen.take(torch.arange(done.images))
             epochs = -(-rows // control_rows(self.fit, len(seen), epochs=1))  # no less training than the method has
@@ -161,6 +161,8 @@ class Extractor(Method):
             facts["control_rows"] = control_rows(self.fit, len(seen), epochs=epochs)
         if self.random_control:
             controls["random"] = untrained.to(run.device).eval()
+        if not self.keep_head:
+            controls = {name: control.without_head() for name, control in controls.items()}
         return Outcome(surrogate if self.keep_head else surrogate.without_head(), controls, facts)
 
     def train_without_queries(self, network: Encoder, data: ImageSet, *, epochs: int, run: Run, phase: str) -> None:

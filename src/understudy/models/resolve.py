@@ -85,6 +85,12 @@ def resolve_encoder(
     text = str(spec_or_folder)
     if _is_path(text) and not is_foreign(text):
         encoder = load_encoder(text)
+        if width not in (None, encoder.width):
+            raise ShapeError(
+                f"the trained encoder gives {encoder.width} numbers, not {width}",
+                where=f"encoder {text!r}",
+                fix="a trained encoder gets no new head: name an architecture, or pool the answers (--match pooled)",
+            )
     elif input_shape is not None:
         channels = input_shape[0]
         encoder = resolve_new_encoder(

@@ -12,6 +12,7 @@ from understudy.methods.extractor import Extractor
 from understudy.models import resolve_encoder
 from understudy.study.audit_job import Audit
 from understudy.study.extraction import Extraction, Ready, prepare_extraction
+from understudy.study.job import merged
 from understudy.targets import check_access
 from understudy.targets.defences import parse_defences
 
@@ -83,7 +84,7 @@ def make_grid(audit: Audit) -> Grid:
         UnderstudyError: something is missing or damaged, a defence is impossible for the target's width, widths do
             not fit, or a budget cannot pay for the least that a method needs.
     """
-    ready = prepare_extraction(audit.job(audit.methods[0], seed=audit.seeds[0]))
+    ready = prepare_extraction(audit.job(audit.methods[0], seed=audit.seeds[0], defence=audit.defences[0]))
     if not ready.evaluation:
         raise ConfigError(
             "there are no labelled images to judge copies on",
@@ -138,13 +139,13 @@ def _controls(
     found = []
     for seed in audit.seeds:
         images = min(most)
-        options = {**_shared(most[images][1]), "images": images, **audit.options_of.get("random_surrogate", {})}
+        options = merged({**_shared(most[images][1]), "images": images}, audit.options_of.get("random_surrogate", {}))
         found.append(Control("random_surrogate", images, seed, options, f"cells/random_surrogate-s{seed}"))
         for images, (rows, method) in sorted(most.items()):
             epochs = -(-rows // control_rows(method.fit, images, epochs=1))
             shared = _shared(method)
             shared["fit"] = {**shared["fit"], "epochs": max(epochs, 1)}
-            options = {**shared, "images": images, **audit.options_of.get("no_query", {})}
+            options = merged({**shared, "images": images}, audit.options_of.get("no_query", {}))
             found.append(Control("no_query", images, seed, options, f"cells/no_query-i{images}-s{seed}"))
     return tuple(found)
 

@@ -15,8 +15,8 @@ from understudy.methods.method import validated
 from understudy.runs.options import RunOptions
 from understudy.runs.run import FREE_OPTIONS
 from understudy.study.extraction import Extraction, make_extraction
-from understudy.study.job import RUNS, require
-from understudy.targets.defences import describe, parse_defences
+from understudy.study.job import RUNS, merged, require
+from understudy.targets.defences import describe, parse_defences, split_defences
 
 CONTROLS = ("random_surrogate", "no_query")
 """Methods that ask nothing: every audit runs them, so that the others have something to stand beside."""
@@ -118,7 +118,7 @@ class Audit(BaseModel):
             ConfigError: an option is unknown or out of range.
         """
         terms = self.terms.model_dump(exclude={"currency", "copied_frac"})
-        own = {**self.options, **self.options_of.get(method, {})} if options is None else options
+        own = merged(self.options, self.options_of.get(method, {})) if options is None else options
         return make_extraction(
             method,
             target=self.target,
@@ -145,6 +145,8 @@ def make_audit(values: Mapping[str, Any]) -> Audit:
     """
     given = {name: value for name, value in values.items() if value is not None}
     terms = given.get("terms", {})
+    if not isinstance(terms, Mapping):
+        raise ConfigError(f"terms is {terms!r}", where="terms", expected="a section [terms]")
     for name in ("owner", "authorised_by"):
         if not str(terms.get(name) or "").strip():
             raise ConfigError(
@@ -157,7 +159,7 @@ def make_audit(values: Mapping[str, Any]) -> Audit:
     require(given.get("data"), "--data", "images to ask the target about, for instance digits")
     require(given.get("methods") or None, "--methods", "one or more, for instance rda,cont_steal")
     require(given.get("budgets") or None, "--budgets", "one or more, for instance 1000,5000")
-    defences = tuple(describe(parse_defences(spec)) for spec in given.get("defences") or ("none",))
+    defences = tuple(describe(parse_defences(spec)) for spec in _specs(given.get("defences") or "none"))
     audit = validated(Audit, {**given, "defences": _distinct(defences)}, where="audit")
     audit = audit.model_copy(
         update={
@@ -169,6 +171,19 @@ def make_audit(values: Mapping[str, Any]) -> Audit:
     )
     _check_methods(audit)
     return audit
+
+
+def _specs(value: object) -> list[str]:
+    """Return the specs of a list, or of a text with commas.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(value, str):
+        return split_defences(value)
+    if isinstance(value, list | tuple) and all(isinstance(spec, str) for spec in value):
+        return list(value)
+    raise ConfigError(f"defences is {value!r}", where="--defences", expected='texts such as ["none", "rounding:1"]')
 
 
 def _check_methods(audit: Audit) -> None:

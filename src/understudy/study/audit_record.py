@@ -39,7 +39,7 @@ def audit_record(audit: Audit, grid: Grid, folder: Path, results: Results, error
         "owner": terms.owner,
         "authorised_by": terms.authorised_by,
         "surrogate": audit.surrogate,
-        "queries": {"source": audit.data, "rows": len(grid.ready.pool)},
+        "queries": {"source": audit.data, "rows": len(grid.ready.pool), "adapted": grid.ready.adapted},
         "probes": [one.to_json() for one in grid.ready.evaluation],
         "methods": list(audit.methods),
         "budgets": list(audit.budgets),

@@ -14,7 +14,7 @@ from torch import Tensor
 from understudy.data import ImageSet, adapt, adaptation, as_float, load_images
 from understudy.evaluation import Interval
 from understudy.evaluation.features import embed, fidelity
-from understudy.evaluation.probe import Probes, probe
+from understudy.evaluation.probe import Probes, probe, stratified_rows
 from understudy.methods.extraction import matched
 from understudy.models import Network
 from understudy.runs.files import read_json, write_json
@@ -25,6 +25,7 @@ from understudy.targets import Endpoint
 from understudy.targets.defences import Client, Defence, describe
 
 _ROWS = 512
+_SEED = 0  # of the rows that probes learn from
 
 Scores = dict[str, dict[str, Any]]
 
@@ -40,10 +41,8 @@ class EvaluationSet:
     """What was done to its images to fit the target, in words."""
 
     @classmethod
-    def load(
-        cls: "type[EvaluationSet]", source: str, shape: tuple[int, ...], *, rows: int, seed: int
-    ) -> "EvaluationSet":
-        """Return a data set in the target's shape, with at most so many rows to learn from.
+    def load(cls: "type[EvaluationSet]", source: str, shape: tuple[int, ...], *, rows: int) -> "EvaluationSet":
+        """Return a data set in the target's shape, with at most so many rows to learn from, the same for every seed.
 
         Raises:
             DataError: it is missing, damaged, or has no labels.
@@ -51,7 +50,7 @@ class EvaluationSet:
         """
         train, test = load_images(source, "train"), load_images(source, "test")
         if len(train) > rows:
-            train = train.take(torch.randperm(len(train), generator=stream(seed, "probe_rows"))[:rows].sort().values)
+            train = train.take(stratified_rows(train.labels, rows, classes=len(train.classes), seed=_SEED))
         return cls(source, adapt(train, shape), adapt(test, shape), adaptation(train.shape, shape))
 
     def digest(self) -> str:
@@ -106,6 +105,20 @@ def defended(features: Features, defences: tuple[Defence, ...], *, seed: int) ->
         return rows
 
     return features.through(change)
+
+
+def in_client_coordinates(
+    answers: Float[Tensor, "n d"], defences: tuple[Defence, ...], *, seed: int
+) -> Float[Tensor, "n d"]:
+    """Return clean answers turned as the client's secret rotation or permutation turns them.
+
+    A copy can only learn the coordinates that its client is served, and is as faithful in those.
+    """
+    client = Client(seed=derive_seed(seed, "client"))
+    for defence in defences:
+        if defence.personal and defence.keeps_unit_norm and not defence.random:
+            answers = defence.transform(answers, keys=torch.zeros(len(answers), dtype=torch.int64), client=client)
+    return answers
 
 
 def network_features(network: Network, data: EvaluationSet) -> Features:
@@ -170,7 +183,7 @@ def verdict(scores: Mapping[str, Scores], *, informative: bool) -> str:
         return "The target carries no information: it answers every image alike, so there is nothing to copy."
     source = next(iter(scores.get("surrogate", {})), None)
     if source is None:
-        return "No labelled images were given, so only the fidelity was measured."
+        return "No labelled images were given, so nothing but the fidelity could be measured."
     name = next(iter(scores["surrogate"][source]), None)
     if name is None:
         return "No probe was asked for, so only the fidelity was measured."

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.data import ImageSet, adapt, load_images
+import torch
+
+from understudy.data import ImageSet, adapt, adaptation, as_float, load_images
 from understudy.errors import ConfigError
 from understudy.methods.extraction import check_widths
 from understudy.models import Encoder, resolve_encoder
@@ -11,7 +13,7 @@ from understudy.runs.seeds import derive_seed
 from understudy.runs.tensors import digest
 from understudy.study.copy_scores import EvaluationSet
 from understudy.study.extraction_job import Extraction
-from understudy.targets import Target, check_access, resolve_target
+from understudy.targets import StoredTarget, Target, check_access, resolve_target
 from understudy.targets.defences import Defence, parse_defences
 
 
@@ -23,6 +25,8 @@ class Ready:
     defences: tuple[Defence, ...]
     surrogate: Encoder
     pool: ImageSet
+    adapted: str | None
+    """What was done to the pool's images to fit the target, in words."""
     evaluation: tuple[EvaluationSet, ...]
     config: dict[str, Any]
     facts: dict[str, object]
@@ -49,7 +53,8 @@ def prepare_extraction(job: Extraction) -> Ready:
     for defence in defences:
         defence.check(width)
         width = defence.width(width)
-    pool = adapt(load_images(job.data, "train", labelled=False), target.input_shape)
+    images = load_images(job.data, "train", labelled=False)
+    pool = adapt(images, target.input_shape)
     surrogate = resolve_encoder(
         job.surrogate,
         input_shape=target.input_shape,
@@ -62,17 +67,31 @@ def prepare_extraction(job: Extraction) -> Ready:
         check_widths(width, surrogate.width, job.method.match)
     job.method.plan(len(pool), terms.budget, over_budget=terms.over_budget)
     evaluation = tuple(
-        EvaluationSet.load(source, target.input_shape, rows=job.probes.train_rows, seed=options.seed)
-        for source in _probe_sources(job)
+        EvaluationSet.load(source, target.input_shape, rows=job.probes.train_rows) for source in _probe_sources(job)
     )
+    if isinstance(target, StoredTarget):
+        _check_stored(target, evaluation)
     facts: dict[str, object] = {"train_sha256": digest({"images": pool.images}), "target_sha256": target.identity}
     for number, one in enumerate(evaluation):
         facts[f"probe_{number}_sha256"] = one.digest()
     config = {**job.config(), "target_sha256": target.identity}
-    return Ready(target, defences, surrogate, pool, evaluation, config, facts)
+    adapted = adaptation(images.shape, target.input_shape)
+    return Ready(target, defences, surrogate, pool, adapted, evaluation, config, facts)
 
 
 def _probe_sources(job: Extraction) -> tuple[str, ...]:
     if job.probe:
         return job.probe
     return (job.data,) if load_images(job.data, "train", labelled=False).labelled else ()
+
+
+def _check_stored(target: StoredTarget, evaluation: tuple[EvaluationSet, ...]) -> None:
+    """Refuse stored answers that cannot be evaluated, before anything is trained.
+
+    Raises:
+        TargetError: an image of an evaluation set is not on file.
+    """
+    for one in evaluation:
+        for images in (one.train.images, one.test.images):
+            for part in torch.split(images, 1024):
+                target.answer(as_float(part))

@@ -6,6 +6,7 @@ from typing import Any
 
 from understudy import catalogue
 from understudy.evaluation.features import carries_information
+from understudy.methods.extraction import spared
 from understudy.methods.method import Outcome
 from understudy.models import Network
 from understudy.runs.run import Run
@@ -15,6 +16,7 @@ from understudy.study.copy_scores import (
     cached_client_scores,
     clean_answers,
     fidelities,
+    in_client_coordinates,
     leakage,
     network_features,
     probed,
@@ -26,7 +28,7 @@ from understudy.study.extraction_ready import Ready
 from understudy.study.measure import FORMAT
 from understudy.study.measure import describe as describe_network
 from understudy.targets import Endpoint, Ledger, Target
-from understudy.targets.defences import Client, describe
+from understudy.targets.defences import describe
 
 
 def result_of(
@@ -37,7 +39,9 @@ def result_of(
     shared = evaluation_folder or run.folder / "evaluation"
     asked = ledger if evaluation_folder is None else evaluation_ledger(ready.target, evaluation_folder)
     networks = {"surrogate": outcome.model, **outcome.controls}
-    scores, fidelity, informative = _scores(job, ready, networks, run, asked, shared)
+    scores, fidelity, informative = _scores(
+        job, ready, networks, run, asked, shared, asked_about=outcome.facts["images"]
+    )
     extraction = ledger.counts("extraction")
     return {
         "format": FORMAT,
@@ -55,7 +59,7 @@ def result_of(
         "price_per_1000": terms.price,
         "cost": None if terms.price is None else extraction.rows / 1000 * terms.price,
         "models": {name: describe_network(network) for name, network in networks.items()},
-        "data": {"source": job.data, "rows": len(ready.pool)},
+        "data": {"source": job.data, "rows": len(ready.pool), "adapted": ready.adapted},
         "probes": [one.to_json() for one in ready.evaluation],
         "scores": scores,
         "fidelity": fidelity,
@@ -69,11 +73,23 @@ def result_of(
 
 
 def _scores(
-    job: Extraction, ready: Ready, networks: Mapping[str, Network], run: Run, ledger: Ledger, folder: Path
+    job: Extraction,
+    ready: Ready,
+    networks: Mapping[str, Network],
+    run: Run,
+    ledger: Ledger,
+    folder: Path,
+    *,
+    asked_about: int,
 ) -> tuple[dict[str, Scores], dict[str, Any], bool]:
     """Return the scores of everyone on every set, the fidelities, and whether the target says anything at all."""
     endpoint = Endpoint(
-        ready.target, ledger, account="evaluation", client=Client(seed=0), batch_rows=job.terms.batch_rows
+        ready.target,
+        ledger,
+        account="evaluation",
+        normalise=job.method.normalise_answers,
+        batch_rows=job.terms.batch_rows,
+        retries=job.terms.retries,
     )
     scores: dict[str, Scores] = {name: {} for name in ("target", "honest_client", *networks)}
     clean: list[Features] = []
@@ -90,10 +106,14 @@ def _scores(
     if clean:
         answers, images = clean[0].test, ready.evaluation[0].test
     else:
-        images = ready.pool.take(range(min(len(ready.pool), job.probes.train_rows)))
+        left = spared(ready.pool, asked_about, seed=run.seed)
+        if left is None:  # every image was learnt from, and none is left to judge on
+            return scores, dict.fromkeys(networks), True
+        images = left.take(range(min(len(left), job.probes.train_rows)))
         answers = clean_answers(endpoint, images)
+    served = in_client_coordinates(answers, ready.defences, seed=run.seed)
     pooled = job.method.match == "pooled"
-    return scores, fidelities(networks, answers, images, pooled=pooled), carries_information(answers)
+    return scores, fidelities(networks, served, images, pooled=pooled), carries_information(answers)
 
 
 def evaluation_ledger(target: Target, folder: Path) -> Ledger:

@@ -90,6 +90,11 @@ class Endpoint:
         """Return the state of the account."""
         return self.ledger.counts(self.account)
 
+    def free(self, images: Tensor, *, occasion: int = 0) -> list[bool]:
+        """Return for each input whether `ask` would charge nothing for it: it was answered, or is paid for already."""
+        keys = query_keys(hash_rows(images), occasion=occasion, replay=self.replay)
+        return self.ledger.free(self._number, keys)
+
     def ask(self, images: Tensor, *, occasion: int = 0) -> Float[Tensor, "b e"]:
         """Return the answers to inputs, from file where they were answered before.
 
@@ -136,7 +141,7 @@ class Endpoint:
                 self.ledger.fail(grant)
                 raise
             except Exception as error:
-                if not isinstance(error, TimeoutError):  # after one, nobody knows whether it was answered
+                if not _may_have_answered(error):
                     self.ledger.fail(grant)
                 if attempt == self._retries:
                     raise self._failed(error) from error
@@ -179,6 +184,14 @@ class Endpoint:
             where=self.target.name,
             fix="mend it, and run the same command again; what was answered is on file and is not paid for twice",
         )
+
+
+def _may_have_answered(error: Exception) -> bool:
+    """Return whether nobody knows if the request was answered: it took too long, or the line broke.
+
+    Client libraries have time-outs of their own that are no `TimeoutError`; their names tell.
+    """
+    return isinstance(error, TimeoutError | ConnectionError) or "timeout" in type(error).__name__.lower()
 
 
 def _check_options(

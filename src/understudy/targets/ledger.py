@@ -166,6 +166,12 @@ class Ledger:
         with self._database.transaction() as connection:
             _tables.settle(connection, grant, [State.OWED] * len(grant.rows))
 
+    def free(self, client: int, keys: Sequence[bytes]) -> list[bool]:
+        """Return for each query whether asking would charge nothing: it is on file, or is paid for already."""
+        with self._database.reading() as connection:
+            known = _tables.known(connection, client, keys)
+        return [key in known for key in keys]
+
     def memory(self, client: int) -> dict[str, Tensor]:
         """Return what the defences have learnt of a client."""
         with self._database.reading() as connection:

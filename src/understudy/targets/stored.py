@@ -14,6 +14,7 @@ from understudy.targets.target import Target, identify, parse_access
 
 _KIND = "answers"
 _FORMAT = 1
+_HASHED_AT_ONCE = 1024  # images that are floats at a time
 
 
 class StoredTarget(Target):
@@ -85,11 +86,15 @@ def store_answers(path: Path | str, images: Tensor, answers: Tensor, *, access: 
             f"images of shape {tuple(images.shape)} and answers of shape {tuple(answers.shape)}",
             expected="(n, ...) and (n, d), n and d at least 1",
         )
-    floats = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     rows = answers.float().cpu()
-    if not (floats.isfinite().all() and rows.isfinite().all() and floats.min() >= 0 and floats.max() <= 1):
-        raise DataError("images lie outside [0, 1], or a number is not finite", expected="uint8, or float32 in [0, 1]")
-    keys = hash_pictures(floats)
+    keys: list[bytes] = []
+    for part in torch.split(images, _HASHED_AT_ONCE):
+        floats = part.float() / 255 if part.dtype == torch.uint8 else part.float()
+        if not (floats.isfinite().all() and floats.min() >= 0 and floats.max() <= 1):
+            raise DataError("images lie outside [0, 1], or are not finite", expected="uint8, or float32 in [0, 1]")
+        keys += hash_pictures(floats)
+    if not rows.isfinite().all():
+        raise DataError("an answer is not finite", expected="float32")
     first: dict[bytes, int] = {}
     for row, key in enumerate(keys):
         if not torch.equal(rows[first.setdefault(key, row)], rows[row]):

@@ -35,7 +35,12 @@ class Target(ABC):
 
     @abstractmethod
     def answer(self, images: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
-        """Return the raw answers to inputs in [0, 1], on the CPU; row for row, in eval mode, without gradients."""
+        """Return the raw answers to inputs in [0, 1], on the CPU; row for row, in eval mode, without gradients.
+
+        Raise `TimeoutError` or `ConnectionError` where the rows may have been answered all the same: they stay
+        charged, and are charged anew when they are sent again. After any other exception nothing counts as answered,
+        and the next attempt takes the charge over.
+        """
 
 
 def parse_access(access: Access | str) -> Access:

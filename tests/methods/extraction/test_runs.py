@@ -236,15 +236,15 @@ def test_a_budget_cuts_the_steps_of_who_asks_at_every_step(run: Run, carry_out: 
 def test_a_crash_before_an_exact_budget_leaves_a_partial_result(
     name: str, make_run: MakeRun, carry_out: Any, watch: Any
 ) -> None:
-    """A request was lost: its 4 images, or its step, are missing, and the rest is as it would have been."""
+    """A request of 4 rows was lost: what it paid for is missing, and the rest is as it would have been."""
     method, run = METHODS[name], make_run("cut")
     budget = method.plan(60, None).queries
     with pytest.raises(KeyboardInterrupt):
         carry_out(method, run, budget=budget, target=watch(raises=KeyboardInterrupt(), at=2))
     outcome, endpoint = carry_out(method, run, budget=budget)
-    assert endpoint.counts().rows == budget
+    assert budget - 3 < endpoint.counts().rows <= budget  # an image takes 3
     assert outcome.facts["partial"]
-    assert (outcome.facts["images"], outcome.facts["steps"]) == {"rda": (16, 6), "cont-steal": (20, 5)}[name]
+    assert (outcome.facts["images"], outcome.facts["steps"]) == {"rda": (18, 6), "cont-steal": (20, 5)}[name]
     again, _ = carry_out(method, run, budget=budget, target=watch(raises=AssertionError("asked again")))
     assert weights(again) == weights(outcome)
     if name == "cont-steal":  # five steps, as a budget of five would have had it

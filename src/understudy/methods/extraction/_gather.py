@@ -83,28 +83,37 @@ class _Asker:
 
     def answers(self, images: range) -> Float[Tensor, "n b e"]:
         """Return the answers about some images: about fewer where the budget ended."""
-        parts = []
-        for start in range(images.start, images.stop, _ASKED):
-            wanted = range(start, min(start + _ASKED, images.stop))
+        parts, start = [torch.empty(self.count, 0, self.endpoint.width)], images.start
+        while start < images.stop:
             self.run.check_interrupt()
-            parts.append(self._block(wanted))
-            if parts[-1].shape[1] < len(wanted):
+            parts.append(self._block(range(start, min(start + _ASKED, images.stop))))
+            start += parts[-1].shape[1]
+            if not parts[-1].shape[1]:
                 break
         return torch.cat(parts, dim=1)
 
     def _block(self, images: range) -> Float[Tensor, "n b e"]:
+        """Return the answers about the first of these images: about as many as the budget has all views for."""
         asked: list[Tensor] = []
+        whole = len(images)
         for view in range(self.count):
-            x = self._view(images, view)
+            whole = self._payable(images[:whole], view)
             try:
-                asked.append(self.endpoint.ask(x, occasion=view))
-            except BudgetExhausted as end:
-                some = end.answered or self.endpoint.remaining or 0  # where it was refused whole, a part may fit
-                if view < self.count - 1 or not some:
-                    return torch.empty(self.count, 0, self.endpoint.width)
-                asked.append(self.endpoint.ask(x[:some], occasion=view))  # what was answered is not charged again
-        whole = len(asked[-1])
+                asked.append(self.endpoint.ask(self._view(images[:whole], view), occasion=view))
+            except BudgetExhausted:  # somebody else was charged in between
+                whole = 0
+            if not whole:
+                return torch.empty(self.count, 0, self.endpoint.width)
         return torch.stack([answers[:whole] for answers in asked])
+
+    def _payable(self, images: range, view: int) -> int:
+        """Return how many of the first images can still have this view and all that follow; what is on file is free."""
+        left = self.endpoint.remaining
+        if left is None or left >= len(images) * (self.count - view):
+            return len(images)
+        rest = range(view, self.count)
+        free = torch.tensor([self.endpoint.free(self._view(images, one), occasion=one) for one in rest])
+        return int(((~free).sum(dim=0).cumsum(dim=0) <= left).sum())
 
     def _view(self, images: range, number: int) -> Float[Tensor, "b c h w"]:
         x = self.data.images[images.start : images.stop]

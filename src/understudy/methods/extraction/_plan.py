@@ -82,6 +82,12 @@ def choose(data: ImageSet, count: int, *, seed: int) -> ImageSet:
     return data.take(torch.randperm(len(data), generator=stream(seed, "query_images"))[:count])
 
 
+def spared(data: ImageSet, count: int, *, seed: int) -> ImageSet | None:
+    """Return the images that `choose` leaves out; None where it takes all but one."""
+    rest = torch.randperm(len(data), generator=stream(seed, "query_images"))[count:]
+    return data.take(rest) if len(rest) > 1 else None
+
+
 def control_rows(recipe: Recipe, images: int, *, epochs: int) -> int:
     """Return the rows that a network sees in contrastive training: two views of each image of each batch."""
     batch = min(recipe.batch_size, images)
@@ -94,5 +100,5 @@ def require_images(images: int, plan: Plan) -> None:
         raise BudgetExhausted(
             f"the budget ended when {images} of {plan.images} images were answered in full",
             answered=0,
-            fix="raise the budget; answers that are on file are not paid for again",
+            fix="start a new run with a larger budget",
         )

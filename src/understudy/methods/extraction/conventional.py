@@ -117,13 +117,12 @@ class Conventional(Extractor):
         return fit_surrogate(surrogate, images=len(bank), batch=batch, loss=self.terms, recipe=self.fit, run=run)
 
     def train_end_to_end(self, surrogate: Encoder, endpoint: Endpoint, data: ImageSet, plan: Plan, run: Run) -> int:
-        """Train the surrogate in place, asking about every batch; an epoch is an occasion. Return the steps made."""
+        """Train the surrogate in place, asking about every batch; a step is an occasion. Return the steps made."""
         images = data.images.to(run.device)
-        per_epoch = self.fit.steps(len(data)) // self.fit.epochs
 
         def batch(step: int, rows: Int64[Tensor, " b"]) -> Answered:
             x = as_float(images[rows.to(run.device)])
-            answers = endpoint.ask(x, occasion=step // per_epoch)
+            answers = endpoint.ask(x, occasion=step)
             return Answered(x, matched(answers, surrogate.width).to(run.device))
 
         return fit_surrogate(

@@ -8,6 +8,8 @@ Fidelity: instantiation. The weights are those that every method of the same see
 
 from typing import ClassVar
 
+from pydantic import model_validator
+
 from understudy.data import ImageSet
 from understudy.methods.extraction._plan import OverBudget, Plan
 from understudy.methods.extractor import DIGITS, Extracted, Extractor
@@ -28,7 +30,13 @@ class RandomSurrogate(Extractor):
     random_control: bool = False
     """Whether the surrogate is kept a second time; there is no reason to."""
     no_query_control: bool = False
-    """Whether a second surrogate learns from the same images by contrast, without a query."""
+    """Off: what is not trained has no training that a control could match."""
+
+    @model_validator(mode="after")
+    def _has_no_training_to_match(self) -> "RandomSurrogate":
+        if self.no_query_control:
+            raise ValueError("no_query_control has no place here: there is no training that it could match")
+        return self
 
     @classmethod
     @preset

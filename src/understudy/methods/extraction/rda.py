@@ -150,6 +150,15 @@ class RDA(Extractor):
         """The surrogate's views."""
         return self.surrogate_views
 
+    @property
+    def replay(self) -> bool:
+        """Only where images are sent as they are: otherwise every view pays."""
+        return self._sends_images_as_they_are
+
+    @property
+    def _sends_images_as_they_are(self) -> bool:
+        return self.views == 1 and self.identity_view_when_n_is_1
+
     def extract(self, *, endpoint: Endpoint, surrogate: Encoder, data: ImageSet, plan: Plan, run: Run) -> Extracted:
         """Gather a prototype of each image; then train on them, without the endpoint."""
         prototypes = self.gather(endpoint, data, width=surrogate.width, run=run)
@@ -159,7 +168,7 @@ class RDA(Extractor):
     def gather(self, endpoint: Endpoint, data: ImageSet, *, width: int, run: Run) -> Prototypes:
         """Refine: ask about n views of each image, and put the means of the answers on file."""
         distribution = self.views_with(self.crop_target, self.target_augment)
-        identity = self.views == 1 and self.identity_view_when_n_is_1
+        identity = self._sends_images_as_they_are
         prototypes = gather(
             endpoint,
             data,
