@@ -256,7 +256,7 @@ def main() -> None:
     """Do what is not on file yet, check the properties, print the tables and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--network", choices=[*NETWORKS], default="pooled", help="how maps shrink; see NETWORKS")
+    parser.add_argument("--network", choices=[*NETWORKS], default="strided", help="how maps shrink; see NETWORKS")
     parser.add_argument("--runs", type=Path, default=Path("runs/extraction_digits"))
     parser.add_argument("--quick", action="store_true", help="seed 0 of five rows; no results are written")
     arguments = parser.parse_args()
@@ -280,7 +280,7 @@ def main() -> None:
     specs = {"target": study.target_spec, "surrogate": study.surrogate_spec}
     settings = {**specs, "seeds": seeds, "probes": PROBES.model_dump(mode="json")}
     facts = {"machine": machine(torch.device("cpu")), "settings": settings}
-    path = RESULTS / f"extraction_digits_{arguments.network}.json"
+    path = RESULTS / ("extraction_digits.json" if arguments.network == "strided" else "extraction_digits_pooled.json")
     write_json(path, {**facts, "properties": tested, "rows": found})
     print(f"written to {path}")
 
