@@ -81,6 +81,7 @@ def audit(
     from understudy.runs.interrupts import Interrupted, graceful_interrupts
     from understudy.runs.progress import for_stream
     from understudy.study.audit import make_audit, plan_audit, run_audit
+    from understudy.study.audit_job import check_shapes
     from understudy.study.job import fresh_folder, merged
     from understudy.targets.defences import split_defences
 
@@ -99,6 +100,7 @@ def audit(
         "run": _given(device=device),
     }
     file = read_toml(config, example=_EXAMPLE) if config else {}
+    check_shapes(file, where=config)
     if target not in (None, file.get("target")):
         file.pop("target_sha256", None)  # the file's identity is that of the file's target
     asked = make_audit(merged(file, {name: value for name, value in given.items() if value is not None}))

@@ -16,10 +16,13 @@ from understudy.runs.options import RunOptions
 from understudy.runs.run import FREE_OPTIONS
 from understudy.study.extraction import Extraction, make_extraction
 from understudy.study.job import RUNS, merged, require
-from understudy.targets.defences import describe, parse_defences, split_defences
+from understudy.targets.defences import describe, parse_defences
 
 CONTROLS = ("random_surrogate", "no_query")
 """Methods that ask nothing: every audit runs them, so that the others have something to stand beside."""
+_TABLES = ("options", "options_of", "terms", "probes", "run")
+_TEXTS = ("methods", "defences", "probe")
+_LISTS = (*_TEXTS, "budgets", "seeds")
 _NO_CONTROLS = {"random_control": False, "no_query_control": False}
 _WHY = "an audit copies an encoder, which is for encoders that you own or may test; its report says who allowed it"
 
@@ -144,9 +147,8 @@ def make_audit(values: Mapping[str, Any]) -> Audit:
         ConfigError: something is missing, unknown or out of range.
     """
     given = {name: value for name, value in values.items() if value is not None}
+    check_shapes(given)
     terms = given.get("terms", {})
-    if not isinstance(terms, Mapping):
-        raise ConfigError(f"terms is {terms!r}", where="terms", expected="a section [terms]")
     for name in ("owner", "authorised_by"):
         if not str(terms.get(name) or "").strip():
             raise ConfigError(
@@ -159,7 +161,7 @@ def make_audit(values: Mapping[str, Any]) -> Audit:
     require(given.get("data"), "--data", "images to ask the target about, for instance digits")
     require(given.get("methods") or None, "--methods", "one or more, for instance rda,cont_steal")
     require(given.get("budgets") or None, "--budgets", "one or more, for instance 1000,5000")
-    defences = tuple(describe(parse_defences(spec)) for spec in _specs(given.get("defences") or "none"))
+    defences = tuple(describe(parse_defences(spec)) for spec in given.get("defences") or ("none",))
     audit = validated(Audit, {**given, "defences": _distinct(defences)}, where="audit")
     audit = audit.model_copy(
         update={
@@ -173,17 +175,19 @@ def make_audit(values: Mapping[str, Any]) -> Audit:
     return audit
 
 
-def _specs(value: object) -> list[str]:
-    """Return the specs of a list, or of a text with commas.
+def check_shapes(values: Mapping[str, Any], *, where: object = None) -> None:
+    """Refuse values that are no table or no list where one belongs; what is in them is checked by `make_audit`.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: there is one.
     """
-    if isinstance(value, str):
-        return split_defences(value)
-    if isinstance(value, list | tuple) and all(isinstance(spec, str) for spec in value):
-        return list(value)
-    raise ConfigError(f"defences is {value!r}", where="--defences", expected='texts such as ["none", "rounding:1"]')
+    for name, value in values.items():
+        if name in _TABLES and not isinstance(value, Mapping):
+            raise ConfigError(f"{name} is {value!r}", where=where, expected=f"a section [{name}]")
+        if name in _LISTS and not isinstance(value, list | tuple):
+            raise ConfigError(f"{name} is {value!r}", where=where, expected=f"a list: {name} = [{value!r}]")
+        if name in _TEXTS and not all(isinstance(item, str) for item in value):
+            raise ConfigError(f"{name} is {value!r}", where=where, expected="a list of texts in quotes")
 
 
 def _check_methods(audit: Audit) -> None:
