@@ -1,7 +1,6 @@
 """The page of an extraction audit: how good a copy queries buy, and what each defence takes from whom."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,13 @@ from understudy.report._format import count, flatten, percent
 from understudy.report._page import write_page
 from understudy.report._table import Table
 from understudy.report._words import value_of
+from understudy.report.run_report import Fact
 
 _CONTROLS = (
     "the network as it starts, for each seed; and the network trained without a query, for each seed and number of "
     "images, on no fewer rows than any method"
 )
 _LINES = {"solid": "solid", "dash": "dashed", "dot": "dotted"}
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A headline number: its name, the number, and a line on what it means."""
-
-    name: str
-    value: str
-    note: str = ""
 
 
 def write_audit(folder: Path) -> Path:
