@@ -50,7 +50,7 @@ def test_it_prints_a_table_and_where_the_page_lies_and_goes_on(cli, line: list[o
     assert [word in heading for word in ("Defence", "Linear", "Gain", "Honest", "Cosine", "Cost")] == [True] * 6
     rows = [row.split() for row in lines if row.strip().startswith("Conventional")]
     assert [(row[1], row[2], row[-1]) for row in rows] == [("none", "12", "0.02"), ("topk:3", "12", "0.02")]
-    assert "With 12 queries (cost: 0.02 EUR)" in done.out
+    assert "With 12 queries (cost: 0.02\N{NO-BREAK SPACE}EUR)" in done.out
     assert "1 of 4: control random_surrogate, 12 images, seed 0" in done.err
     assert (scratch / "audit" / "audit.html").exists()
 
@@ -144,8 +144,8 @@ class TestRefusals:
             (("--defences", "none,,topk:3"), "an empty defence"),
             (("--defences", "topk:3,rounding:nine"), "cannot be 'nine'"),
             (("--defences", "topk:9"), "topk"),
-            (("--probe", "nowhere"), "nowhere"),
-            (("--target", "nowhere"), "nowhere"),
+            (("--probe", "nowhere/images"), "nowhere/images"),
+            (("--target", "nowhere/run"), "nowhere/run"),
             (("--target", "onnx:nowhere.onnx"), "nowhere.onnx"),
             (("--surrogate", "cnnn"), "cnnn"),
             (("--surrogate", "cnn:widths=4-6"), "--match linear"),
@@ -154,10 +154,16 @@ class TestRefusals:
             (("--epochs", "0"), "epochs"),
             (("--preset", "official_nothing"), "official_nothing"),
             (("--config", "nowhere.toml"), "cannot read the configuration"),
-            (("--colour", "red"), "red"),
+            (("--colour", "red"), "--colour"),
         ],
     )
-    def test_by_name(self, refused: Refused, line: list[object], flags: tuple[str, str], message: str) -> None:
+    def test_by_name(
+        self,
+        refused: Refused,
+        line: list[object],
+        flags: tuple[str, str],
+        message: str,
+    ) -> None:
         assert message in refused(*_without(line, flags[0]), *ALLOWED, *flags)
 
     @pytest.mark.parametrize(

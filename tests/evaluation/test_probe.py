@@ -217,7 +217,7 @@ def learnt_from(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         seen.append((train_u[:, 1].atan2(train_u[:, 0]) * 1000).round().long().tolist())
         return torch.zeros(len(test_u), dtype=torch.int64)
 
-    monkeypatch.setattr(module, "_linear_vote", vote)
+    monkeypatch.setattr(module, "linear_vote", vote)
     return seen
 
 

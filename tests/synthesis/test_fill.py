@@ -88,7 +88,7 @@ def test_killed_between_log_and_manifest_logs_once(make_run: MakeRun, monkeypatc
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr("understudy.bank.writer.write_json", stop)
+        patch.setattr("understudy.bank._shards.write_json", stop)
         with pytest.raises(RuntimeError, match="power cut"):
             fill(killed, killed.folder / "bank", [])
     fill(killed, killed.folder / "bank", [])

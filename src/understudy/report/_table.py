@@ -1,4 +1,4 @@
-"""Tables as values: columns and cells that a template draws, with links and marks for intervals."""
+"""Tables and headline numbers as values that a template draws: cells with links, and marks for intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -45,6 +45,15 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
     notes: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A headline number: its name, the number, and a line on what it means."""
+
+    name: str
+    value: str
+    note: str = ""
 
 
 def interval_cell(interval: Interval | None) -> Cell:

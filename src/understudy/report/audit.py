@@ -15,9 +15,8 @@ from understudy.report._audit_words import MEASURE_HELP, MEASURE_NAMES, method_n
 from understudy.report._figures import Figure
 from understudy.report._format import count, flatten, percent
 from understudy.report._page import write_page
-from understudy.report._table import Table
+from understudy.report._table import Fact, Table
 from understudy.report._words import value_of
-from understudy.report.run_report import Fact
 
 _CONTROLS = (
     "the network as it starts, for each seed; and the network trained without a query, for each seed and number of "

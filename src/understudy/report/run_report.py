@@ -1,7 +1,6 @@
 """The page of one run: what came out, against which controls, at what cost, and how to run it again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,9 @@ from understudy.report._format import (
 from understudy.report._page import write_page
 from understudy.report._read import ModelFacts, Result, RunRecord, Score, read_run
 from understudy.report._samples import Gallery, gallery
-from understudy.report._table import Cell, Column, Table, interval_cell, with_marks
+from understudy.report._table import Cell, Column, Fact, Table, interval_cell, with_marks
 from understudy.report._words import FIDELITY, heading, noise_verdict, retention, sentences
 from understudy.report.extraction import is_extraction, write_extraction_report
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A headline number: its name, the number, and a line on what it means."""
-
-    name: str
-    value: str
-    note: str = ""
 
 
 def write_report(run_folder: Path, out: Path | None = None) -> Path:
