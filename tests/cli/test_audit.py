@@ -144,7 +144,7 @@ class TestRefusals:
             (("--defences", "none,,topk:3"), "an empty defence"),
             (("--defences", "topk:3,rounding:nine"), "cannot be 'nine'"),
             (("--defences", "topk:9"), "topk"),
-            (("--probe", "nowhere/images"), "nowhere/images"),
+            (("--probe", "./nowhere.parquet"), "nowhere.parquet"),
             (("--target", "nowhere/run"), "nowhere/run"),
             (("--target", "onnx:nowhere.onnx"), "nowhere.onnx"),
             (("--surrogate", "cnnn"), "cnnn"),
