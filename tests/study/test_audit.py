@@ -278,6 +278,7 @@ class TestRefusals:
             ({"options_of": {"cont_steal": {}}}, "cont_steal, which is not in the audit"),
             ({"terms": {**VALUES["terms"], "price": -1.0}}, "price"),
             ({"terms": {**VALUES["terms"], "copied_frac": 0.0}}, "copied_frac"),
+            ({"measure": "knn"}, "the main measure is knn, which is not to be taken"),
             ({"colour": "red"}, "'colour' is no option here"),
         ],
     )

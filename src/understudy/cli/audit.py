@@ -29,6 +29,7 @@ def audit(
     defences: str | None = None,
     seeds: str | None = None,
     probe: Annotated[tuple[str, ...] | None, Parameter(negative=(), consume_multiple=1)] = None,
+    measure: Literal["linear", "few_shot", "knn", "mlp"] | None = None,
     owner: str | None = None,
     authorised_by: str | None = None,
     price: float | None = None,
@@ -60,6 +61,7 @@ def audit(
         defences: Defences of the target, such as none,rounding:1,topk:5 (default: none).
         seeds: Seeds, such as 0,1,2; three or more give intervals (default: 0).
         probe: Labelled data set to judge copies on, the main one first; may be given again (default: --data).
+        measure: Probe that the report leads with (default: linear); few_shot still tells where linear is full.
         owner: Who owns the target.
         authorised_by: Who has allowed this audit.
         price: Price of 1,000 queries.
@@ -90,6 +92,7 @@ def audit(
         "surrogate": surrogate,
         "data": data,
         "preset": preset,
+        "measure": measure,
         "probe": probe or None,
         "methods": _words(methods, "--methods"),
         "budgets": _numbers(budgets, "--budgets"),

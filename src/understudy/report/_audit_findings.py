@@ -13,6 +13,7 @@ from understudy.report._audit_numbers import (
     groups,
     informative,
     main_measure,
+    measures,
     near_chance,
     trades,
 )
@@ -60,7 +61,7 @@ def findings(record: AuditRecord) -> Findings:
     if not informative(record):
         return Findings(_empty(record, measure), doubts=_doubts(record))
     first = next((trade for trade in found if trade.defence == NO_DEFENCE), found[0])
-    parts = (_worth, _faithful, _reach, _ranking)
+    parts = (_worth, _other_measures, _faithful, _reach, _ranking)
     lines = [line for part in parts for line in part(record, first, measure)] + _balance(found)
     changes = [(trade.defence, _trade(record, trade, measure)) for trade in found if trade.defence != NO_DEFENCE]
     return Findings(_headline(record, first, measure), lines, changes, _doubts(record))
@@ -88,8 +89,8 @@ def _worth(record: AuditRecord, trade: Trade, measure: str) -> list[str]:
     without = "the same network, trained on the same images without asking anything"
     without += f" ({score_text(floor, measure)})"
     if gain < MARGIN:
-        way = f"{points(gain, signed=False)} above" if gain >= 0 else f"{points(-gain, signed=False)} below"
-        return [f"That is {way} {without}: the queries gave the copier nothing that can be measured."]
+        nothing = "the queries gave the copier nothing that this measure can see"
+        return [f"That is {points(abs(gain), signed=False)} {'above' if gain > 0 else 'below'} {without}: {nothing}."]
     said = f"That is {points(gain, signed=False)} above {without}"
     target = value_of(record.target_scores.get(record.probe, {}).get(measure))
     if target is not None and target > floor:
@@ -97,6 +98,16 @@ def _worth(record: AuditRecord, trade: Trade, measure: str) -> list[str]:
         said += f", {percent(share, 0)} of the way" if share < 1 else ", all the way"
         said += " from there to the target"
     return [f"{said}. This is what the answers gave away."]
+
+
+def _other_measures(record: AuditRecord, trade: Trade, measure: str) -> list[str]:
+    gains = {name: value_of(trade.best.gain(record.probe, name)) for name in measures(record, record.probe)}
+    said = [
+        f"{MEASURE_NAMES.get(name, name)} {points(gain)}"
+        for name, gain in gains.items()
+        if name != measure and gain is not None
+    ]
+    return [f"By other measures the same copy differs from that network by: {', '.join(said)}."] if said else []
 
 
 def _faithful(record: AuditRecord, trade: Trade, measure: str) -> list[str]:
@@ -111,7 +122,7 @@ def _faithful(record: AuditRecord, trade: Trade, measure: str) -> list[str]:
 
 def _reach(record: AuditRecord, trade: Trade, measure: str) -> list[str]:
     mine = [one for one in curves(record, measure) if one.defence == trade.defence and one.gap is not None]
-    if not mine:
+    if not mine or (value_of(trade.gain) or 0.0) < MARGIN:
         return []
     share = percent(record.copied_frac, 0)
     reached = [(one.copied_at, one) for one in mine if one.copied_at is not None]

@@ -11,7 +11,7 @@ from understudy.report._read import Interval
 from understudy.report._words import value_of
 
 MEASURES = ("linear", "few_shot", "knn", "mlp", FIDELITY)
-"""In the order of the page; the first that was taken is the main one."""
+"""In the order of the page."""
 NO_DEFENCE = "none"
 MARGIN = 0.01
 """Differences of scores below one point count as none when a defence is judged."""
@@ -66,16 +66,18 @@ class Trade:
 
 
 def measures(record: AuditRecord, probe: str) -> list[str]:
-    """Return the measures that were taken on a probe's data set, the main one first."""
+    """Return the measures that were taken on a probe's data set, the declared one first."""
     taken = {name for cell in record.cells for name, found in cell.scores.get(probe, {}).items() if found is not None}
     if any(cell.fidelity is not None for cell in record.cells):
         taken.add(FIDELITY)
-    return [name for name in MEASURES if name in taken] + sorted(taken - set(MEASURES))
+    known = [name for name in MEASURES if name in taken] + sorted(taken - set(MEASURES))
+    return sorted(known, key=lambda name: name != record.measure)
 
 
 def main_measure(record: AuditRecord) -> str:
-    """Return the measure that the page leads with."""
-    return next(iter(measures(record, record.probe)), MEASURES[0])
+    """Return the measure that the page leads with: the one that was declared, or the first that was taken."""
+    taken = measures(record, record.probe)
+    return record.measure if record.measure in taken else next(iter(taken), MEASURES[0])
 
 
 def groups(record: AuditRecord) -> list[Group]:

@@ -156,6 +156,8 @@ class AuditRecord(_Part):
     seeds: list[int]
     price_per_1000: float | None = None
     currency: str = ""
+    measure: str = "linear"
+    """Main measure; declared before the run."""
     copied_frac: float = 0.9
     """Share of the way from the no-query control to the target that counts as copied; declared before the run."""
     cells: list[AuditCell]

@@ -17,7 +17,7 @@ MEASURE_NAMES = {
 }
 MEASURE_HELP = {
     "linear": "share of test images that a linear classifier gets right, trained on the features of labelled images",
-    "few_shot": "the same, with a few labelled images of each class to train on; mean over several draws",
+    "few_shot": "share of test images that a linear classifier gets right, trained on a few of each class",
     "knn": "share of test images whose class their nearest neighbours in feature space vote for",
     "mlp": "share of test images that a small network gets right, trained on the features of labelled images",
     FIDELITY: "mean cosine between the answers of copy and target on held-out images; 1 is the same direction",

@@ -174,7 +174,8 @@ def _priced(record: AuditRecord, trade: Trade) -> str:
 
 
 def _words(record: AuditRecord) -> list[tuple[str, str]]:
-    probe = f"how useful features are on {record.probe}: {MEASURE_HELP['linear']}."
+    measure = main_measure(record)
+    probe = f"how useful features are on {record.probe}: {MEASURE_HELP.get(measure, measure)}."
     return [
         ("Target", "the encoder behind the endpoint: it turns an image into a list of numbers, its features."),
         ("Query", "one image sent to the target and answered. Ten crops of one image are ten queries."),
@@ -200,10 +201,15 @@ def _how(record: AuditRecord) -> list[tuple[str, str]]:
         *(("Probe data", _probe(one)) for one in record.probes),
         ("Seeds", ", ".join(map(str, record.seeds))),
         ("Budgets", ", ".join(count(budget) for budget in record.budgets)),
-        ("Declared before the run", f"{percent(record.copied_frac, 0)} of the gap counts as copied"),
+        ("Declared before the run", _declared(record)),
         ("Controls", _CONTROLS),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _declared(record: AuditRecord) -> str:
+    name = MEASURE_NAMES.get(record.measure, record.measure).lower()
+    return f"the main measure is the {name}; {percent(record.copied_frac, 0)} of the gap counts as copied"
 
 
 def _source(source: str, rows: int | None, adapted: str | None) -> str:

@@ -74,6 +74,8 @@ class Audit(BaseModel):
     """Seeds; three or more give intervals."""
     probe: tuple[str, ...] = ()
     """Labelled data sets on which copy and target are compared, the main one first; none takes `data`."""
+    measure: Literal["linear", "few_shot", "knn", "mlp"] = "linear"
+    """The probe that the report leads with, declared before the run; few_shot still tells where linear is full."""
     preset: str | None = None
     """Named values of every method's options."""
     options: dict[str, Any] = {}
@@ -172,6 +174,12 @@ def make_audit(values: Mapping[str, Any]) -> Audit:
         }
     )
     _check_methods(audit)
+    if not getattr(audit.probes, audit.measure):
+        raise ConfigError(
+            f"the main measure is {audit.measure}, which is not to be taken",
+            where="--measure",
+            fix=f"choose another, or put {audit.measure} = true under [probes]",
+        )
     return audit
 
 

@@ -48,6 +48,7 @@ def audit_record(audit: Audit, grid: Grid, folder: Path, results: Results, error
         "seeds": list(audit.seeds),
         "price_per_1000": terms.price,
         "currency": terms.currency,
+        "measure": audit.measure,
         "copied_frac": terms.copied_frac,
         "preset": audit.preset,
         "options": {name: {**audit.options, **audit.options_of.get(name, {})} for name in audit.methods},

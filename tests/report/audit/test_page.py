@@ -78,6 +78,17 @@ def test_the_summary_is_in_plain_words(page: Callable[..., _Text]) -> None:
     assert "digits-encoder belongs to Example Ltd . The audit was authorised by J. Doe, head of research" in words
 
 
+def test_the_declared_measure_leads(page: Callable[..., _Text]) -> None:
+    text = page(lambda audit: audit.update(measure="few_shot"))
+    assert "84.2 % of the test images of digits right; on the target's own features, 85.4 % (few-shot probe)" in said(
+        text
+    )
+    assert "By other measures the same copy differs from that network by: Linear probe +8.3 points." in said(text)
+    assert text.tables["Scores on digits, defence none"][0][3:6] == ["Few-shot probe", "Linear probe", "Fidelity"]
+    assert text.tables["Leakage by method and defence"][-1][1].startswith("+11.3 points")
+    assert "the main measure is the few-shot probe" in said(text)
+
+
 def test_sections_come_in_the_order_of_a_reader(page: Callable[..., _Text]) -> None:
     words = said(page())
     order = [
@@ -182,7 +193,10 @@ class TestDoubts:
             for cell in audit["cells"]:
                 cell["leakage"]["digits"]["linear"] = -0.004
 
-        assert "0.4 points below the same network" in said(page(nothing))
+        words = said(page(nothing))
+        assert "0.4 points below the same network" in words
+        assert "nothing that this measure can see" in words
+        assert "90 % of that way" not in words
 
     def test_failures_and_partial_runs(self, page: Callable[..., _Text]) -> None:
         def edit(audit: dict[str, Any]) -> None:
