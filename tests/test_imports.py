@@ -16,7 +16,7 @@ FLOORS = (
     {"losses"},
     {"runs"},
     {"data", "models"},
-    {"bank", "training", "synthesis", "targets", "evaluation"},
+    {"bank", "training", "synthesis", "targets", "attacks", "evaluation"},
     {"methods"},
     {"catalogue"},
     {"report"},
@@ -25,7 +25,7 @@ FLOORS = (
     {"__main__"},
 )
 HEIGHT = {name: height for height, floor in enumerate(FLOORS) for name in floor}
-OPTIONAL = {"onnxruntime", "timm", "transformers", "torchvision"}
+OPTIONAL = {"onnxruntime", "pyautoattack", "timm", "transformers", "torchvision"}
 MODULES = sorted(ROOT.rglob("*.py"))
 
 

@@ -16,6 +16,7 @@ _EXTRAS = {
     "hf": ("transformers", "hf:NAME models"),
     "vision": ("timm", "timm:NAME models"),
     "onnx": ("onnxruntime", "onnx:FILE targets"),
+    "attacks": ("pyautoattack", "`evaluate --attack autoattack`"),
 }
 
 
