@@ -38,7 +38,7 @@ from understudy.runs.files import write_json
 from understudy.runs.options import RunOptions
 from understudy.runs.run import Run
 from understudy.targets import Access, Endpoint, Ledger, ModuleTarget, Target
-from understudy.training.loop import build_optimiser
+from understudy.training.optimiser import build_optimiser
 from understudy.training.meter import Meter
 
 SHAPE, SEED = (3, 32, 32), 0

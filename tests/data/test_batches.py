@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from understudy.data import Augment, Batches, ImageSet
 from understudy.data.batches import crop_and_flip
 from understudy.errors import ConfigError
+from understudy.runs.seeds import stream
 
 
 def image_set(n: int = 23, shape: tuple[int, int, int] = (2, 4, 5)) -> ImageSet:
@@ -90,7 +93,7 @@ def test_the_shares_of_all_processes_are_the_global_batch(world: int) -> None:
     for step in (0, 5):
         whole = batches.at(step)
         shares = [batches.at(step, rank=rank, world=world) for rank in range(world)]
-        for name in ("x", "labels", "indices"):
+        for name in ("x", "labels", "indices", "rows_cpu", "view"):
             assert torch.equal(torch.cat([getattr(share, name) for share in shares]), getattr(whole, name))
 
 
@@ -115,6 +118,52 @@ def test_augmentation_moves_pixels_and_no_label() -> None:
         places = [(top, left, flip) for top in range(3) for left in range(3) for flip in (False, True)]
         pixels = (x * 255).round().to(torch.uint8).numpy()
         assert any(np.array_equal(pixels, slow_crop_and_flip(image, *place, padding=1)) for place in places)
+
+
+@pytest.mark.parametrize(("padding", "flip", "views"), [(1, True, 18), (2, False, 50), (0, True, 2), (4, True, 162)])
+def test_the_number_of_a_view_tells_crop_and_mirror(padding: int, flip: bool, views: int) -> None:
+    data, augment = image_set(shape=(1, 5, 6)), Augment(crop_padding=padding, flip=flip)
+    assert augment.views == views
+    places, numbers = 2 * padding + 1, set()
+    for step in range(6):
+        batch = Batches(data, batch_size=8, seed=2, augment=augment).at(step)
+        assert torch.equal(batch.rows_cpu, batch.indices)
+        for x, row, view in zip(batch.x, batch.rows_cpu.tolist(), batch.view.tolist(), strict=True):
+            crop, mirrored = divmod(view, 2)
+            slow = slow_crop_and_flip(data.images[row].numpy(), *divmod(crop, places), bool(mirrored), padding)
+            np.testing.assert_array_equal((x * 255).round().to(torch.uint8).numpy(), slow)
+            numbers.add(view)
+    assert numbers <= set(range(views))
+    assert len(numbers) == 2 if views == 2 else len(numbers) > 8
+    assert any(number % 2 for number in numbers) == flip
+
+
+def test_without_augmentation_all_views_are_number_0() -> None:
+    assert Augment().views == 2
+    assert Batches(image_set(), batch_size=6, seed=0).at(2).view.tolist() == [0] * 6
+
+
+def test_the_draws_of_a_step_are_what_they_have_always_been() -> None:
+    """Drawn as in the first release, so that runs of then can be repeated: crops, then mirrors, from one stream."""
+    batch = Batches(image_set(), batch_size=5, seed=3, augment=Augment(crop_padding=2, flip=True)).at(6)
+    generator = stream(3, "augment", step=6)
+    top, left = torch.randint(5, (2, 5), generator=generator).tolist()
+    mirrored = torch.rand(5, generator=generator).tolist()
+    expected = [(row * 5 + column) * 2 + (draw < 0.5) for row, column, draw in zip(top, left, mirrored, strict=True)]
+    assert batch.view.tolist() == expected == [42, 18, 36, 27, 46]
+
+
+def test_a_batch_is_made_without_waiting_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor on `meta` has no numbers, so whatever asked for one would fail."""
+    there = Batches(image_set(), batch_size=6, seed=0, augment=Augment(crop_padding=1, flip=True))
+    expected = there.at(1)
+    elsewhere = SimpleNamespace(images=there.data.images.to("meta"), labels=there.data.labels.to("meta"))
+    monkeypatch.setattr(there, "data", elsewhere)
+    batch = there.at(1)
+    assert {tensor.device.type for tensor in (batch.x, batch.labels, batch.indices)} == {"meta"}
+    assert batch.x.shape == expected.x.shape
+    assert torch.equal(batch.rows_cpu, expected.rows_cpu)
+    assert torch.equal(batch.view, expected.view)
 
 
 def test_crops_and_flips_are_uniform() -> None:

@@ -10,7 +10,7 @@ from understudy.errors import IntegrityError
 from understudy.runs.tensors import digest
 from understudy.training import Recipe
 from understudy.training.checkpoint import load_checkpoint, save_checkpoint
-from understudy.training.loop import build_optimiser
+from understudy.training.optimiser import build_optimiser
 
 
 def network(seed: int) -> nn.Module:

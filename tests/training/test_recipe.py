@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from understudy.training import Recipe
-from understudy.training.loop import build_optimiser
+from understudy.training.optimiser import build_optimiser
 
 STEPS = 90
 
@@ -101,3 +101,13 @@ def test_optimisers_are_those_of_pytorch(name: str) -> None:
 def test_values_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Recipe.model_validate(wrong)
+
+
+def test_the_rate_falls_after_each_milestone_in_turn() -> None:
+    """Property 14 of robust distillation, where a released helper leaves the rate at .01 after the second milestone."""
+    recipe = Recipe(epochs=200, learning_rate=0.1, schedule="multi_step", milestones=(100, 150))
+    for per_epoch in (1, 390):
+        found = [recipe.rate(epoch * per_epoch, 200 * per_epoch) for epoch in (0, 99, 100, 149, 150, 199)]
+        assert found == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+        ends = [recipe.rate((epoch + 1) * per_epoch - 1, 200 * per_epoch) for epoch in (99, 100, 149, 150)]
+        assert ends == pytest.approx([0.1, 0.01, 0.01, 0.001])

@@ -9,6 +9,7 @@ from understudy.errors import DataError, IntegrityError
 from understudy.runs.files import read_json
 
 FORMAT = 1
+MANIFEST = "manifest.json"
 SAMPLES = "samples"
 
 
@@ -31,23 +32,24 @@ class _Manifest(BaseModel):
     shards: list[_Entry]
 
 
-def read_manifest(folder: Path, *, kind: str = SAMPLES) -> dict[str, Any]:
+def read_manifest(folder: Path, *, kind: str = SAMPLES, name: str = MANIFEST) -> dict[str, Any]:
     """Return the manifest of a finished bank.
 
     Args:
         folder: the bank's folder.
         kind: what the bank must hold; a manifest that does not say is one of samples.
+        name: the manifest's file.
 
     Raises:
         IntegrityError: there is none, it is not as it was written, or it is that of a bank of another kind.
         DataError: it lists no shard.
     """
-    path = folder / "manifest.json"
+    path = folder / name
     if not path.exists():
         raise IntegrityError(
             "no finished bank here",
             where=folder,
-            expected="a folder with manifest.json",
+            expected=f"a folder with {name}",
             fix="run the command that makes the bank to its end",
         )
     manifest: dict[str, Any] = read_json(path)

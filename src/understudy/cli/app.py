@@ -66,10 +66,11 @@ VERBS = {
         ),
     ),
     "evaluate": Verb(
-        "Measure a model on a data set, and against its teacher.",
+        "Measure a model on a data set, against its teacher, and under attack.",
         (
             "understudy evaluate runs/student --data digits --teacher runs/teacher",
-            "understudy evaluate hf:NAME --data path/to/images --json",
+            "understudy evaluate runs/student --data cifar10 --epsilon 8/255 \\",
+            "  --attack fgsm,pgd20,cw,autoattack --rows 1000 --against runs/other",
         ),
     ),
     "report": Verb(

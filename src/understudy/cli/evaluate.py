@@ -1,14 +1,19 @@
 """`understudy evaluate`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 
+from understudy.cli.evaluate_attack import evaluate_attack
 from understudy.cli.flags import whole_numbers
 from understudy.cli.printing import print_json, scores_table
 from understudy.errors import ConfigError
+
+Whole = Annotated[int | None, Parameter(converter=whole_numbers)]
+Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
 def evaluate(
@@ -18,23 +23,67 @@ def evaluate(
     data: str,
     teacher: str | None = None,
     split: Literal["test", "train"] = "test",
-    batch_size: Annotated[int, Parameter(converter=whole_numbers)] = 512,
+    attack: str | None = None,
+    epsilon: str | None = None,
+    norm: Literal["linf", "l2"] | None = None,
+    rows: Whole = None,
+    sweep: str | None = None,
+    against: str | None = None,
+    acknowledge: str | None = None,
+    seed: Whole = None,
+    batch_size: Whole = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    run: Path | None = None,
+    fresh: Switch = False,
     out: Path | None = None,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    json: Switch = False,
 ) -> None:
-    """Measure a model on a data set, and against its teacher.
+    """Measure a model on a data set, against its teacher, and under attack.
+
+    With --attack, every image is judged by the attack that is worst for it, a folder keeps what is found, and the same
+    command again goes on. Signs that the number cannot be believed stop the verdict. Lists are separated by commas.
 
     Args:
         model: A run or model folder, hf:NAME, timm:NAME or python:module:factory.
         data: Data set: digits, a name, a folder or a Parquet file.
         teacher: What to compare its answers with; a model as above.
         split: Part of the data set.
-        batch_size: Images at a time.
+        attack: Attacks by name, such as fgsm,pgd20,cw,autoattack; pgd20 is always among them.
+        epsilon: Largest change, in pixel units of [0, 1], such as 8/255 or 0.03 (default in linf: 8/255).
+        norm: Measure of the change: its largest pixel or its Euclidean length (default: linf).
+        rows: Images to attack, the same ones in every evaluation (default: all).
+        sweep: Radii of the epsilon curve, such as 0,4/255,8/255 (default: from 0 to 4 epsilon).
+        against: Another model, attacked likewise and compared image by image.
+        acknowledge: Red flags that shall not stop the verdict, by name.
+        seed: Seed of the attacks' random starts (default: 0).
+        batch_size: Images at a time (default: 512; under attack 250).
         device: Where to run; auto takes a GPU if there is one.
+        run: Folder of an evaluation under attack (default: runs/ and a name made from the settings).
+        fresh: Start over in a new folder instead of resuming.
         out: Also write the scores to this JSON file.
         json: Print one JSON object and nothing else.
     """
+    under_attack = {
+        "epsilon": epsilon, "norm": norm, "rows": rows, "sweep": sweep, "against": against, "seed": seed, "run": run,
+        "acknowledge": acknowledge, "fresh": fresh or None,
+    }  # fmt: skip
+    if batch_size is not None and batch_size < 1:
+        raise ConfigError(f"batch size {batch_size}", where="--batch-size", expected="at least 1")
+    common = {"model": model, "data": data, "teacher": teacher, "split": split, "batch_size": batch_size}
+    if attack is not None:
+        evaluate_attack({**common, **under_attack, "attacks": attack, "device": device}, out=out, json=json)
+        return
+    if given := [name for name, value in under_attack.items() if value is not None]:
+        raise ConfigError(
+            f"--{given[0]} is for an evaluation under attack",
+            expected="--attack with it",
+            fix="add --attack fgsm,pgd20,cw, or leave it out",
+        )
+    _measure(common, device=device, out=out, json=json)
+
+
+def _measure(common: Mapping[str, Any], *, device: Any, out: Path | None, json: bool) -> None:
+    """Measure a model as it is, without an attack."""
     # Imported here, as in every verb: the help must not wait for torch.
     from understudy.data import load_images
     from understudy.evaluation import evaluate as measure
@@ -43,12 +92,11 @@ def evaluate(
     from understudy.runs.options import RunOptions
     from understudy.study.measure import describe
 
-    if batch_size < 1:
-        raise ConfigError(f"batch size {batch_size}", where="--batch-size", expected="at least 1")
+    data, split, batch_size = common["data"], common["split"], common["batch_size"] or 512
     place = RunOptions(device=device).torch_device()
     images = load_images(data, split).to(place)
-    network = resolve_model(model).to(place)
-    other = resolve_model(teacher).to(place) if teacher else None
+    network = resolve_model(common["model"]).to(place)
+    other = resolve_model(common["teacher"]).to(place) if common["teacher"] else None
     scores = {"model": measure(network, images, teacher=other, batch_size=batch_size).to_json()}
     models = {"model": describe(network)}
     if other is not None:

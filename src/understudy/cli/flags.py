@@ -8,7 +8,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from cyclopts import Group, Parameter, Token
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -92,9 +92,11 @@ def _leaves(cls: type[BaseModel], outer: Mapping[str, Any]) -> Iterator[tuple[tu
 
 
 def _parameter(name: str, info: FieldInfo, default: Any, *, group: Group) -> inspect.Parameter:
-    kind = _plain(info.annotation)
+    reads_text = any(isinstance(item, BeforeValidator) for item in info.metadata)  # such as a radius of 8/255
+    kind = str if reads_text else _plain(info.annotation)
     listed = get_origin(kind) is tuple
-    facts = [text for text in (_bounds(info), _shown(default)) if text]
+    shown = next((item.shown for item in info.metadata if hasattr(item, "shown")), _shown)
+    facts = [text for text in (_bounds(info), shown(default)) if text]
     text = (info.description or "") + (f" ({'; '.join(facts)})" if facts else "")
     settings: dict[str, Any] = {} if bool in (kind, *get_args(kind)) else {"negative": ()}
     if int in (kind, *get_args(kind)):

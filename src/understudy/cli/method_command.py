@@ -32,6 +32,10 @@ _EXAMPLES = {
         "understudy extract METHOD --config runs/first/config.toml --defences rounding:1",
     ),
 }
+_BANKS = {
+    ("distil", "data_free"): "Bank of another run with the same teacher, to use instead of drawing anew.",
+    ("distil", "robust"): "Run with the same teacher and data, whose filed answers need not be asked for again.",
+}
 _WHAT = Group("What and where", sort_key=1)
 _OPTIONS = Group("Method", sort_key=2)
 _RUN = Group("Run", sort_key=3)
@@ -84,15 +88,8 @@ def _asked(verb: str, entry: catalogue.Entry) -> list[inspect.Parameter]:
             group=_WHAT,
         )
     )
-    if entry.family == "data_free":
-        listed.append(
-            option(
-                "bank",
-                str,
-                "Bank of another run with the same teacher, to use instead of drawing anew.",
-                group=_WHAT,
-            )
-        )
+    if use_of_bank := _BANKS.get((verb, entry.family)):
+        listed.append(option("bank", str, use_of_bank, group=_WHAT))
     listed += [
         option("preset", str, "Named values of the options below; single flags override them.", group=_WHAT),
         option(

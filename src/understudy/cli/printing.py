@@ -21,6 +21,8 @@ def print_result(result: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     if result.get("scores"):
         console.print(scores_table(result["scores"], result["models"]))
+    if robust := {key: row["robust"] for key, row in result.get("scores", {}).items() if row.get("robust")}:
+        console.print(under_attack(robust), soft_wrap=True)
     if result.get("measured_by"):
         console.print(f"accuracy is that of a {result['measured_by']} on frozen embeddings", soft_wrap=True)
     synthetic = result.get("synthetic", {}).get("agreement")
@@ -28,6 +30,15 @@ def print_result(result: Mapping[str, Any]) -> None:
         console.print(f"agreement with the teacher on held-out synthetic samples: {percent(synthetic)}", soft_wrap=True)
     console.print(f"report: {result['folder']}/report.html", soft_wrap=True, markup=False)
     console.print(f"run:    {result['folder']}", soft_wrap=True, markup=False)
+
+
+def under_attack(robust: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what a first look at robustness found, and where to learn more."""
+    threat = next(iter(robust.values()))
+    found = ", ".join(f"{key.replace('_', ' ')} {spread(row['worst'])}" for key, row in robust.items())
+    attacks = " and ".join(threat["attacks"])
+    where = f"{threat['norm']} {threat['epsilon']:.3g}, {attacks}, {threat['rows']} images"
+    return f"under attack ({where}): {found}\na first look; `understudy evaluate --attack` says more"
 
 
 def print_extraction(result: Mapping[str, Any]) -> None:

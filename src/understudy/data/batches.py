@@ -33,6 +33,30 @@ class Augment:
         if self.crop_padding < 0:
             raise ConfigError(f"crop_padding is {self.crop_padding}", expected="0 or more pixels")
 
+    @property
+    def views(self) -> int:
+        """Number of views of an image that have a number: each crop, mirrored or not, whether `flip` is on or off."""
+        return 2 * self._places**2
+
+    @property
+    def _places(self) -> int:
+        return 2 * self.crop_padding + 1
+
+    def draw(
+        self, size: int, generator: torch.Generator
+    ) -> tuple[Int64[Tensor, " b"], Int64[Tensor, " b"], Bool[Tensor, " b"]]:
+        """Return first rows, first columns and mirror flags of so many crops, on the generator's device."""
+        device = generator.device
+        top, left = torch.randint(self._places, (2, size), generator=generator, device=device)
+        mirrored = torch.rand(size, generator=generator, device=device) < 0.5 * self.flip
+        return top, left, mirrored
+
+    def number(
+        self, top: Int64[Tensor, " b"], left: Int64[Tensor, " b"], mirrored: Bool[Tensor, " b"]
+    ) -> Int64[Tensor, " b"]:
+        """Return the numbers of views, 0 to `views` - 1; without padding and flip all are 0."""
+        return (top * self._places + left) * 2 + mirrored
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -41,6 +65,10 @@ class Batch:
     x: Float[Tensor, "b c h w"]
     labels: Int64[Tensor, " b"]
     indices: Int64[Tensor, " b"]
+    rows_cpu: Int64[Tensor, " b"]
+    """`indices` on the CPU, where they can be read without waiting for the device."""
+    view: Int64[Tensor, " b"]
+    """Which crop and mirror image of its row each image is, by `Augment.number`; on the CPU."""
 
 
 class Batches:
@@ -73,9 +101,7 @@ class Batches:
                 expected=f"less than {min(data.shape[1:])}, or a crop could miss the image",
             )
         self.data = data.to(device if device is not None else data.images.device)
-        self._shuffle = Shuffle(
-            len(data), batch_size=batch_size, seed=seed, name="order", device=self.data.images.device
-        )
+        self._shuffle = Shuffle(len(data), batch_size=batch_size, seed=seed, name="order")
         self.batch_size, self.steps_per_epoch = self._shuffle.batch_size, self._shuffle.steps_per_epoch
         self._seed = seed
 
@@ -92,19 +118,31 @@ class Batches:
         Raises:
             ConfigError: the global batch does not divide among the processes.
         """
-        indices = self._shuffle.at(step, rank=rank, world=world)
-        images = self._augmented(self.data.images[indices], step, self._shuffle.share(rank, world))
-        return Batch(as_float(images), self.data.labels[indices], indices)
+        rows = self._shuffle.at(step, rank=rank, world=world)
+        indices = uploaded(rows, self.data.images.device)
+        images, view = self._augmented(self.data.images[indices], step, self._shuffle.share(rank, world))
+        return Batch(as_float(images), self.data.labels[indices], indices, rows, view)
 
-    def _augmented(self, images: UInt8[Tensor, "b c h w"], step: int, mine: slice) -> UInt8[Tensor, "b c h w"]:
+    def _augmented(
+        self, images: UInt8[Tensor, "b c h w"], step: int, mine: slice
+    ) -> tuple[UInt8[Tensor, "b c h w"], Int64[Tensor, " b"]]:
         if self._augment == Augment():
-            return images
-        # Drawn for the global batch and then sliced, so that the number of processes changes no draw.
-        generator = stream(self._seed, "augment", step=step, device=images.device)
-        places, size = 2 * self._augment.crop_padding + 1, self.batch_size
-        top, left = torch.randint(places, (2, size), generator=generator, device=images.device)[:, mine]
-        mirrored = torch.rand(size, generator=generator, device=images.device) < 0.5 * self._augment.flip
-        return crop_and_flip(images, top, left, mirrored[mine], padding=self._augment.crop_padding)
+            return images, torch.zeros(len(images), dtype=torch.int64)
+        # Drawn on the CPU, so that views have their numbers there and no device changes a draw; and drawn for the
+        # global batch and then sliced, so that the number of processes changes none either.
+        drawn = self._augment.draw(self.batch_size, stream(self._seed, "augment", step=step))
+        top, left, mirrored = (values[mine] for values in drawn)
+        view = self._augment.number(top, left, mirrored)
+        places = uploaded(torch.stack([top, left, mirrored.long()]), images.device)
+        padding = self._augment.crop_padding
+        return crop_and_flip(images, places[0], places[1], places[2].bool(), padding=padding), view
+
+
+def uploaded(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on `device`, without waiting for what the device is still at work on."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()  # from pageable memory, the copy waits for the stream
+    return tensor.to(device, non_blocking=True)
 
 
 def crop_and_flip(

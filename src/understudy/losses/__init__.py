@@ -8,15 +8,37 @@ from understudy.losses.distillation import (
     tempered_kl,
 )
 from understudy.losses.priors import total_variation
+from understudy.losses.relations import cross_view_similarity, own_view_rows, relation_rows
+from understudy.losses.robust import (
+    RobustReduction,
+    kl_rows,
+    kl_rows_from_probs,
+    mirrored_kl_rows,
+    reduce_rows,
+    swap_true_and_top,
+    weighted_mean,
+    widened,
+)
 
 __all__ = [
+    "RobustReduction",
+    "cross_view_similarity",
     "discriminate",
     "hard_cross_entropy",
     "kl_divergence",
+    "kl_rows",
+    "kl_rows_from_probs",
+    "mirrored_kl_rows",
     "nt_xent",
+    "own_view_rows",
+    "reduce_rows",
+    "relation_rows",
     "row_cosine",
     "soft_cross_entropy",
+    "swap_true_and_top",
     "tempered_kl",
     "total_variation",
     "unit_rows",
+    "weighted_mean",
+    "widened",
 ]

@@ -6,8 +6,10 @@ from understudy.models.classifier import Classifier, Normalise
 from understudy.models.cost import count_macs, count_parameters, model_digest
 from understudy.models.encoder import Encoder, build_encoder, encoder_of
 from understudy.models.frozen import BF16_TOLERANCE, Frozen, Precision, freeze
+from understudy.models.mirror import Mirror
 from understudy.models.modes import evaluating
 from understudy.models.network import Network
+from understudy.models.penultimate import Penultimate
 from understudy.models.resolve import resolve_encoder, resolve_model
 from understudy.models.specs import format_spec, parse_spec
 from understudy.models.store import load_encoder, load_model, load_network, save_model
@@ -18,8 +20,10 @@ __all__ = [
     "Classifier",
     "Encoder",
     "Frozen",
+    "Mirror",
     "Network",
     "Normalise",
+    "Penultimate",
     "Precision",
     "build_encoder",
     "build_model",

@@ -8,7 +8,7 @@ import copy
 import os
 import shutil
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -104,14 +104,23 @@ def freeze(
         DivergenceError: a weight is NaN or infinite.
         DependencyError: `compiled` on the CPU, and there is no C++ compiler.
     """
+    return Frozen(**prepare(model, precision=precision, channels_last=channels_last, compiled=compiled, fold=fold)[0])
+
+
+def prepare(
+    model: Network, *, precision: Precision, channels_last: bool, compiled: bool, fold: bool
+) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
+    """Return what `Frozen` is made of, and the names of layers and BatchNorms that were folded together."""
     check_finite(model)
     if compiled:
         _check_compiler(model)
     net = copy.deepcopy(model.net).eval().requires_grad_(False).float()
-    notes = []
+    notes: list[str] = []
+    pairs: tuple[tuple[str, str], ...] = ()
     if fold:
-        net, note = fold_batch_norms(net, model.input_shape)
-        notes.append(note)
+        folded = fold_batch_norms(net, model.input_shape)
+        net, pairs = folded.net, folded.pairs
+        notes.append(folded.note)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     channels_last = channels_last and any(isinstance(layer, nn.Conv2d) for layer in net.modules())
     net = net.to(dtype=dtype)
@@ -120,16 +129,17 @@ def freeze(
     if compiled:
         net.compile()
         notes.append("compiled")
-    return Frozen(
-        net,
-        copy.deepcopy(model.normalise),
-        spec=model.spec,
-        input_shape=model.input_shape,
-        classes=model.outputs,
-        dtype=dtype,
-        channels_last=channels_last,
-        notes=tuple(notes),
-    )
+    parts = {
+        "net": net,
+        "normalise": copy.deepcopy(model.normalise),
+        "spec": model.spec,
+        "input_shape": model.input_shape,
+        "classes": model.outputs,
+        "dtype": dtype,
+        "channels_last": channels_last,
+        "notes": tuple(notes),
+    }
+    return parts, pairs
 
 
 def check_finite(model: Network) -> None:

@@ -7,11 +7,11 @@ import plotly.graph_objects as go
 
 from understudy.report._audit_numbers import Group, control, groups
 from understudy.report._audit_read import FIDELITY, AuditRecord
-from understudy.report._audit_words import MEASURE_HELP, method_name, score_text
-from understudy.report._figures import Figure, figure_spec
+from understudy.report._audit_words import MEASURE_HELP, score_text
+from understudy.report._figures import Figure, error_bars, figure_spec
 from understudy.report._format import count, finite
 from understudy.report._read import Interval
-from understudy.report._words import value_of
+from understudy.report._words import method_name, value_of
 
 METHOD_COLOURS = ("c1", "c3", "c4", "c5", "c7", "c8")
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
@@ -74,16 +74,7 @@ def _curve(record: AuditRecord, mine: Sequence[Group], method: str, probe: str, 
         mode="lines+markers",
         line={"width": 2},
         marker={"size": 8, "symbol": _SYMBOLS[at % len(_SYMBOLS)]},
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [
-                max((finite(score.high) or value) - value, 0) for (_, score), value in zip(own, values, strict=True)
-            ],
-            "arrayminus": [value - (finite(score.low) or value) for (_, score), value in zip(own, values, strict=True)],
-            "thickness": 1,
-            "width": 3,
-        },
+        error_y=error_bars([score for _, score in own], values),
         customdata=[score_text(value, measure) for value in values],
         meta={"colour": method_colour(record, method)},
         hovertemplate="%{customdata} with %{x:,d} queries<extra>%{fullData.name}</extra>",

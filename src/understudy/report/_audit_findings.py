@@ -18,18 +18,9 @@ from understudy.report._audit_numbers import (
     trades,
 )
 from understudy.report._audit_read import FIDELITY, AuditRecord
-from understudy.report._audit_words import (
-    MEASURE_NAMES,
-    WORTH,
-    method_name,
-    money,
-    points,
-    rounded,
-    score_text,
-    verdict,
-)
-from understudy.report._format import count, finite, percent
-from understudy.report._words import value_of
+from understudy.report._audit_words import MEASURE_NAMES, WORTH, money, rounded, score_text, verdict
+from understudy.report._format import count, finite, percent, points
+from understudy.report._words import method_name, value_of
 
 _FEW_POINTS = 0.03
 """A gap between target and no-query control below this leaves a probe little to tell."""

@@ -8,10 +8,11 @@ from understudy.report._audit_figures import method_colour
 from understudy.report._audit_numbers import groups, runs
 from understudy.report._audit_read import AuditCell, AuditRecord, Counts
 from understudy.report._audit_tables import same, score_cell
-from understudy.report._audit_words import method_name, money, rounded
+from understudy.report._audit_words import money, rounded
 from understudy.report._format import DASH, count, flatten, percent
 from understudy.report._table import Cell, Column, Table
 from understudy.report._words import FIDELITY as FIDELITY_WORDS
+from understudy.report._words import method_name
 
 
 def curve_table(record: AuditRecord, measure: str) -> Table:

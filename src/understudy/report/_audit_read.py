@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 
-from understudy.errors import ConfigError, IntegrityError
-from understudy.report._read import Interval, damaged
+from understudy.errors import ConfigError
+from understudy.report._read import LENIENT, Interval, parse
 from understudy.runs.files import read_json
 
 FORMAT = 1
@@ -19,7 +19,7 @@ Scores = dict[str, Interval | None]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+    model_config = LENIENT
 
 
 class Counts(_Part):
@@ -219,15 +219,4 @@ def parse_audit(raw: object, *, where: object) -> AuditRecord:
     Raises:
         IntegrityError: it is damaged, or of a newer format than this version reads.
     """
-    version = raw.get("format") if isinstance(raw, dict) else None
-    if isinstance(version, int) and version > FORMAT:
-        raise IntegrityError(
-            f"audit.json has format {version}, which is newer than this version of understudy reads",
-            where=where,
-            expected=f"format {FORMAT} or older",
-            fix="upgrade understudy, or write the page with the version that made the audit",
-        )
-    try:
-        return AuditRecord.model_validate(raw)
-    except ValidationError as error:
-        raise damaged(where, error) from error
+    return parse(AuditRecord, raw, where=where, newest=FORMAT)

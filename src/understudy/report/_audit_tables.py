@@ -14,20 +14,11 @@ from understudy.report._audit_numbers import (
     near_chance,
 )
 from understudy.report._audit_read import FIDELITY, AuditRecord, ControlScore
-from understudy.report._audit_words import (
-    MEASURE_HELP,
-    MEASURE_NAMES,
-    method_name,
-    money,
-    points,
-    range_text,
-    score_text,
-    verdict,
-)
-from understudy.report._format import DASH, MINUS, NBSP, count, finite
+from understudy.report._audit_words import MEASURE_HELP, MEASURE_NAMES, money, range_text, score_text, verdict
+from understudy.report._format import DASH, NBSP, count, points
 from understudy.report._read import Interval
-from understudy.report._table import Cell, Column, Table
-from understudy.report._words import value_of
+from understudy.report._table import Cell, Column, Table, points_range
+from understudy.report._words import method_name, value_of
 
 _LEAKAGE = "main measure of the copy minus that of a network trained on the same images without queries"
 
@@ -198,15 +189,6 @@ def score_cell(interval: Interval | None, measure: str) -> Cell:
     if interval is None or value is None:
         return Cell(DASH)
     return Cell(score_text(value, measure), note=range_text(interval, measure), interval=interval)
-
-
-def points_range(interval: Interval | None) -> str:
-    """Return the ends of a difference in points; empty where they look alike."""
-    low, high = (None, None) if interval is None else (finite(interval.low), finite(interval.high))
-    if low is None or high is None:
-        return ""
-    ends = [f"{100 * end:+.1f}".replace("-", MINUS) for end in (low, high)]
-    return "" if ends[0] == ends[1] else f"{ends[0]}{NBSP}to{NBSP}{ends[1]}"
 
 
 def _of(which: Sequence[ControlScore], probe: str, taken: Sequence[str]) -> dict[str, Interval | None]:

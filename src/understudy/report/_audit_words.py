@@ -1,6 +1,5 @@
 """The words and numbers of an audit's page: measures, points, money, and whom a defence hurts."""
 
-from understudy.catalogue import METHODS, entries
 from understudy.report._audit_numbers import MARGIN, NO_DEFENCE, Trade
 from understudy.report._audit_read import FIDELITY, AuditRecord
 from understudy.report._format import MINUS, NBSP, finite, percent
@@ -22,23 +21,6 @@ MEASURE_HELP = {
     "mlp": "share of test images that a small network gets right, trained on the features of labelled images",
     FIDELITY: "mean cosine between the answers of copy and target on held-out images; 1 is the same direction",
 }
-
-
-def method_name(name: str) -> str:
-    """Return a method's name as its paper spells it."""
-    # Ours first: looking through the entry points of all packages takes a while.
-    row = METHODS.get(name) or entries().get(name)
-    return row.target.partition(":")[2] if row else name
-
-
-def points(value: object, *, signed: bool = True) -> str:
-    """Return a difference of two shares in percentage points: `+8.1 points`."""
-    number = finite(value)
-    if number is None:
-        return "\N{EN DASH}"
-    tenths = round(1000 * number) / 10
-    sign = MINUS if tenths < 0 else "+" if signed and tenths > 0 else ""
-    return f"{sign}{abs(tenths):.1f}{NBSP}points"
 
 
 def score_text(value: object, measure: str) -> str:

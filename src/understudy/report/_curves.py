@@ -7,7 +7,9 @@ from understudy.report._format import name_of
 from understudy.report._read import Event
 
 SYNTHESIS = "synthesise"
-_SHARES = ("accuracy", "agreement", "confidence")
+WATCHED = ("held_out", "guard")
+"""Phases that measure after each epoch, and count epochs in the place of steps."""
+_SHARES = ("accuracy", "agreement", "confidence", "robust")
 _TERMS = ("loss", "classification", "contrast", "total_variation", "entropy")
 _TERM_COLOURS = {
     "loss": "student",
@@ -21,6 +23,7 @@ _TERM_COLOURS = {
 def fit_figures(events: Sequence[Event]) -> list[Figure]:
     """Return a figure for each metric of the fitting phases, with a curve for each phase; losses first."""
     phases = [phase for phase in dict.fromkeys(event.phase for event in events) if not draws_samples(phase)]
+    phases = [phase for phase in phases if phase not in WATCHED]
     found = dict.fromkeys(key for event in events if event.phase in phases for key in event.metrics)
     figures = []
     for key in sorted(found, key=rank):
@@ -28,7 +31,17 @@ def fit_figures(events: Sequence[Event]) -> list[Figure]:
         drawn = [one for one in curves if any(value is not None for value in one.y)]
         if drawn:
             figures.append(line_figure(name_of(key), drawn, x_title="step", share=is_share(key)))
-    return figures
+    return [*figures, *_watched(events)]
+
+
+def _watched(events: Sequence[Event]) -> list[Figure]:
+    """Return what was measured after each epoch: robust accuracy on images that are watched for that."""
+    phases = [phase for phase in WATCHED if any(event.phase == phase for event in events)]
+    drawn = [curve(events, phase, "robust", name_of(phase), f"c{at + 3}") for at, phase in enumerate(phases)]
+    if not drawn:
+        return []
+    names = " and ".join(one.name.lower() for one in drawn)
+    return [line_figure(f"Robust accuracy: {names}", drawn, x_title="epoch", share=True)]
 
 
 def synthesis_figures(events: Sequence[Event]) -> list[Figure]:

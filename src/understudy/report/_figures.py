@@ -7,6 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from understudy.report._format import finite
+from understudy.report._read import Interval
 
 _POINTS = 1000
 """Most points drawn of one curve; a longer one is thinned evenly."""
@@ -151,6 +152,23 @@ def confusion_figure(title: str, confusion: Sequence[Sequence[int]], classes: Se
     right = sum(confusion[at][at] for at in range(len(confusion)))
     total = sum(sum(row) for row in confusion)
     return Figure(title, f"{title}: {right} of {total} on the diagonal", figure_spec(data, layout), tall=True)
+
+
+def error_bars(intervals: Sequence[Interval | None], values: Sequence[float]) -> dict[str, Any]:
+    """Return plotly's bars for the intervals around values; of no length where an end is not known."""
+    ends = [(finite(one.low), finite(one.high)) if one else (None, None) for one in intervals]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [
+            max((value if high is None else high) - value, 0.0) for (_, high), value in zip(ends, values, strict=True)
+        ],
+        "arrayminus": [
+            max(value - (value if low is None else low), 0.0) for (low, _), value in zip(ends, values, strict=True)
+        ],
+        "thickness": 1,
+        "width": 3,
+    }
 
 
 def spans_decades(series: Sequence[Series]) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 DASH = "\N{EN DASH}"
 """Shown wherever a number is missing, not finite, or not measured."""
@@ -14,6 +15,11 @@ _NAMES = {
     "student": "Student",
     "teacher": "Teacher",
     "model": "Model",
+    "best": "Best checkpoint",
+    "last": "Last checkpoint",
+    "held_out": "Held-out images",
+    "guard": "Guard",
+    "robust": "Robust accuracy",
     "noise_control": "Control: Gaussian noise",
     "start_control": "Control: samples as they start",
     "real_control": "Control: real data",
@@ -51,6 +57,16 @@ def percent_range(low: object, high: object, digits: int = 1) -> str:
     if first is None or last is None:
         return DASH
     return f"{100 * first:.{digits}f}{NBSP}to{NBSP}{100 * last:.{digits}f}"
+
+
+def points(value: object, *, signed: bool = True) -> str:
+    """Return a difference of two shares in percentage points: `+8.1 points`."""
+    number = finite(value)
+    if number is None:
+        return DASH
+    tenths = round(1000 * number) / 10
+    sign = MINUS if tenths < 0 else "+" if signed and tenths > 0 else ""
+    return f"{sign}{abs(tenths):.1f}{NBSP}points"
 
 
 def decimal(value: object, digits: int = 3) -> str:
@@ -99,6 +115,11 @@ def duration(value: object) -> str:
     if whole < 3600:
         return f"{whole // 60}{NBSP}min{NBSP}{whole % 60:02d}{NBSP}s"
     return f"{whole // 3600}{NBSP}h{NBSP}{whole % 3600 // 60:02d}{NBSP}min"
+
+
+def moment(when: datetime) -> str:
+    """Return a time that is given in UTC as `22 November 2026, 07:31 UTC`."""
+    return f"{when.day} {when:%B %Y, %H:%M} UTC"
 
 
 def name_of(key: str) -> str:

@@ -4,7 +4,7 @@ import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,11 +15,16 @@ from understudy.runs.files import read_json
 FORMAT = 1
 """Newest format of `result.json` that these pages understand."""
 
+LENIENT = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+"""Keys that a file has beside those known are left alone: a later version may have added some."""
+
+Read = TypeVar("Read", bound=BaseModel)
+
 _RUN_FILES = ("config.toml", "environment.json", "events.jsonl")
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+    model_config = LENIENT
 
 
 class Interval(_Part):
@@ -29,6 +34,43 @@ class Interval(_Part):
     low: float | None = None
     high: float | None = None
     n: int | None = None
+
+
+class Threat(_Part):
+    """What an attacker may do: how large a change, measured how; in units of pixel values in [0, 1]."""
+
+    norm: str
+    epsilon: float
+
+
+class RobustLook(Threat):
+    """A first look at a network under attack: what a few attacks leave, and what is left by all of them together."""
+
+    rows: int | None = None
+    attacks: dict[str, Interval] = {}
+    worst: Interval | None = None
+
+
+class Answers(_Part):
+    """Answers that a method needed of its teacher: those asked of the network, and those served from file."""
+
+    asked: int = 0
+    served: int = 0
+
+
+class HeldOut(_Part):
+    """Images kept back from training, the epoch of the best weights on them (from 1), and robust accuracies there."""
+
+    rows: int | None = None
+    best_epoch: int | None = None
+    best: float | None = None
+    last: float | None = None
+
+
+class Guarded(_Part):
+    """Whether single-step training collapsed, and in which epoch (from 1)."""
+
+    collapsed_in_epoch: int | None = None
 
 
 class Score(_Part):
@@ -41,6 +83,7 @@ class Score(_Part):
     ece: float | None = None
     per_class: list[float | None] | None = None
     confusion: list[list[int]] | None = None
+    robust: RobustLook | None = None
 
 
 class ModelFacts(_Part):
@@ -78,6 +121,9 @@ class Result(_Part):
     seed: int | None = None
     samples: int | None = None
     teacher_evaluations: int | None = None
+    answers: Answers | None = None
+    held_out: HeldOut | None = None
+    guard: Guarded | None = None
     bank_bytes: int | None = None
     models: dict[str, ModelFacts] = {}
     data: DataFacts | None = None
@@ -174,26 +220,40 @@ def _no_result(folder: Path, environment: dict[str, Any]) -> ConfigError:
 
 
 def _result(path: Path) -> Result:
-    raw = read_json(path)
-    version = raw.get("format") if isinstance(raw, dict) else None
-    if isinstance(version, int) and version > FORMAT:
+    return parse(Result, read_json(path), where=path, newest=FORMAT)
+
+
+def parse(kind: type[Read], raw: object, *, where: object, newest: int) -> Read:
+    """Check the content of a file of ours that states its format.
+
+    Args:
+        kind: what it holds.
+        raw: what was read.
+        where: the file, or a name for it.
+        newest: the newest format that these pages understand.
+
+    Raises:
+        IntegrityError: it is damaged, or of a newer format than this version reads.
+    """
+    version, name = raw.get("format") if isinstance(raw, dict) else None, Path(str(where)).name
+    if isinstance(version, int) and version > newest:
         raise IntegrityError(
-            f"result.json has format {version}, which is newer than this version of understudy reads",
-            where=path,
-            expected=f"format {FORMAT} or older",
-            fix="upgrade understudy, or write the report with the version that made the run",
+            f"{name} has format {version}, which is newer than this version of understudy reads",
+            where=where,
+            expected=f"format {newest} or older",
+            fix="upgrade understudy, or write the page with the version that made the file",
         )
-    if version != FORMAT:
+    if version != newest:
         raise IntegrityError(
-            "result.json states no format that was ever written",
-            where=path,
-            expected=f'a JSON object with "format": {FORMAT}',
+            f"{name} states no format that was ever written",
+            where=where,
+            expected=f'a JSON object with "format": {newest}',
             fix="restore the file, or run the command again with --fresh",
         )
     try:
-        return Result.model_validate(raw)
+        return kind.model_validate(raw)
     except ValidationError as error:
-        raise damaged(path, error) from error
+        raise damaged(where, error) from error
 
 
 def _environment(path: Path) -> dict[str, Any]:

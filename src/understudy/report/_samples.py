@@ -89,7 +89,7 @@ def _name(at: int, classes: Sequence[str]) -> str:
 
 
 def _strip(rows: UInt8[Tensor, "n c h w"], label: str) -> Strip:
-    tiles = [_picture(row) for row in rows]
+    tiles = [_tile(row) for row in rows]
     side, tall = tiles[0].width, tiles[0].height
     strip = Image.new("RGBA", (len(tiles) * (side + _GAP_PX) - _GAP_PX, tall))
     for at, tile in enumerate(tiles):
@@ -98,13 +98,21 @@ def _strip(rows: UInt8[Tensor, "n c h w"], label: str) -> Strip:
     return Strip(label=label, uri=png_uri(strip), width=strip.width, height=strip.height, alt=alt)
 
 
-def _picture(row: UInt8[Tensor, "c h w"]) -> Image.Image:
-    """Enlarge by a whole factor without smoothing; other than three channels become their mean, in grey."""
+def picture(row: UInt8[Tensor, "c h w"]) -> Image.Image:
+    """Return an image in its own size; other than three channels become their mean, in grey."""
     if len(row) == 3:
-        picture = Image.fromarray(row.permute(1, 2, 0).contiguous().cpu().numpy())  # h w c
-    else:
-        mean: Float[Tensor, "h w"] = row.float().mean(dim=0)
-        picture = Image.fromarray(mean.round().byte().cpu().numpy())
-    factor = max(1, -(-_TILE_PX // picture.width))
-    size = (picture.width * factor, picture.height * factor)
-    return picture.resize(size, Image.Resampling.NEAREST)
+        return Image.fromarray(row.permute(1, 2, 0).contiguous().cpu().numpy())  # h w c
+    mean: Float[Tensor, "h w"] = row.float().mean(dim=0)
+    return Image.fromarray(mean.round().byte().cpu().numpy())
+
+
+def enlarged(image: Image.Image, least: int) -> tuple[int, int]:
+    """Return width and height of an image enlarged by a whole factor to at least a width, in pixels."""
+    factor = max(1, -(-least // image.width))
+    return image.width * factor, image.height * factor
+
+
+def _tile(row: UInt8[Tensor, "c h w"]) -> Image.Image:
+    """Return an image enlarged without smoothing."""
+    shown = picture(row)
+    return shown.resize(enlarged(shown, _TILE_PX), Image.Resampling.NEAREST)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from understudy.report._format import DASH, finite, percent, percent_range
+from understudy.report._format import DASH, MINUS, NBSP, finite, percent, percent_range
 from understudy.report._read import Interval
 
 
@@ -62,6 +62,15 @@ def interval_cell(interval: Interval | None) -> Cell:
         return Cell(DASH)
     bounds = percent_range(interval.low, interval.high)
     return Cell(percent(interval.value), note="" if bounds == DASH else bounds, interval=interval)
+
+
+def points_range(interval: Interval | None) -> str:
+    """Return the ends of a difference in points; empty where they look alike."""
+    low, high = (None, None) if interval is None else (finite(interval.low), finite(interval.high))
+    if low is None or high is None:
+        return ""
+    ends = [f"{100 * end:+.1f}".replace("-", MINUS) for end in (low, high)]
+    return "" if ends[0] == ends[1] else f"{ends[0]}{NBSP}to{NBSP}{ends[1]}"
 
 
 def with_marks(table: Table) -> Table:

@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass
 
-from understudy.catalogue import entries
+from understudy.catalogue import METHODS, Entry, entries
 from understudy.report._format import NBSP, count, finite, percent, percent_range
 from understudy.report._read import Interval, Result
+
+_SPELLED = {"pgd_at": "PGD-AT"}
+"""Names of methods that no class can have."""
 
 FIDELITY = {
     "paper": "follows the text and the equations of the paper",
     "official": "follows the authors' published code where it departs from the paper",
-    "instantiation": "our reading: the published sources do not state every formula of this method",
+    "instantiation": "our reading: the published sources do not state every formula of this method, so its numbers "
+    "are not those of its paper",
 }
 
 
@@ -36,8 +40,26 @@ START = Control(
 
 def heading(result: Result) -> str:
     """Return the method's name as its paper spells it, or as the run has it if the catalogue lacks it."""
-    row = entries().get(result.method)
-    return row.target.partition(":")[2] if row else result.method
+    return titled(result.method, result.fidelity)
+
+
+def method_name(name: str) -> str:
+    """Return a method's name as its paper spells it."""
+    row = _row(name)
+    return _SPELLED.get(name) or (row.target.partition(":")[2] if row else name)
+
+
+def titled(name: str, fidelity: str | None = None) -> str:
+    """Return a method's name as a page leads with it: a robust one whose formulas are not public is named as such."""
+    row = _row(name)
+    if row is None or row.family != "robust" or (fidelity or row.fidelity) != "instantiation":
+        return method_name(name)
+    return f"{method_name(name)}-style (independent instantiation)"
+
+
+def _row(name: str) -> Entry | None:
+    # Ours first: looking through the entry points of all packages takes a while.
+    return METHODS.get(name) or entries().get(name)
 
 
 def sentences(result: Result) -> list[str]:
@@ -54,6 +76,14 @@ def retention(result: Result) -> float | None:
     teacher = result.scores.get("teacher")
     mine, theirs = value_of(result.score.accuracy), value_of(teacher.accuracy if teacher else None)
     return mine / theirs if mine is not None and theirs else None
+
+
+def role_colour(key: str) -> str:
+    """Return the colour word of a model or of a phase by the role that its key names; another than these gets `c5`."""
+    word = next((word for word in ("noise", "real", "teacher", "best") if word in key), "")
+    if word == "best":
+        return "c3"
+    return word or ("student" if key in ("student", "model") else "c5")
 
 
 def value_of(interval: Interval | None) -> float | None:
@@ -98,7 +128,8 @@ def _beside(result: Result, control: Control) -> tuple[Interval | None, Interval
     return mine.accuracy, other.accuracy
 
 
-def _bounds(interval: Interval | None) -> str:
+def bounds(interval: Interval | None) -> str:
+    """Return ` (95 % interval 95.8 to 98.6)`, to follow a share; empty where it is not known."""
     if interval is None or finite(interval.low) is None or finite(interval.high) is None:
         return ""
     return f" (95{NBSP}% interval {percent_range(interval.low, interval.high)})"
@@ -108,7 +139,7 @@ def _agreement(result: Result) -> list[str]:
     agreement = result.score.agreement
     if agreement is None or value_of(agreement) is None:
         return []
-    share = f"{percent(agreement.value)} of the {images(result)}{_bounds(agreement)}"
+    share = f"{percent(agreement.value)} of the {images(result)}{bounds(agreement)}"
     return [f"The student picks the same class as the teacher on {share}."]
 
 
@@ -147,7 +178,7 @@ def _accuracy_alone(result: Result) -> list[str]:
     accuracy = result.score.accuracy
     if accuracy is None or value_of(accuracy) is None:
         return ["No accuracy was measured."]
-    share = f"{percent(accuracy.value)} of the {images(result)}{_bounds(accuracy)}"
+    share = f"{percent(accuracy.value)} of the {images(result)}{bounds(accuracy)}"
     if result.measured_by:
         untrained = result.scores.get("untrained")
         value = value_of(untrained.accuracy if untrained else None)
@@ -163,5 +194,5 @@ def _synthetic(result: Result) -> list[str]:
     if agreement is None or value_of(agreement) is None:
         return []
     rows = f"{count(agreement.n)} held-out synthetic samples" if agreement.n else "held-out synthetic samples"
-    share = f"{percent(agreement.value)} of {rows}{_bounds(agreement)}"
+    share = f"{percent(agreement.value)} of {rows}{bounds(agreement)}"
     return [f"The student picks the same class as the teacher on {share}."]

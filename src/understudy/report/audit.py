@@ -11,12 +11,12 @@ from understudy.report._audit_numbers import NO_DEFENCE, Trade, informative, mai
 from understudy.report._audit_read import FIDELITY, AuditRecord, parse_audit, read_audit
 from understudy.report._audit_tables import cells_table, leakage_table, short_table, trade_table
 from understudy.report._audit_trade import trade_figure
-from understudy.report._audit_words import MEASURE_HELP, MEASURE_NAMES, method_name, money, points, score_text
+from understudy.report._audit_words import MEASURE_HELP, MEASURE_NAMES, money, score_text
 from understudy.report._figures import Figure
-from understudy.report._format import count, flatten, percent
+from understudy.report._format import count, flatten, percent, points
 from understudy.report._page import write_page
 from understudy.report._table import Fact, Table
-from understudy.report._words import value_of
+from understudy.report._words import method_name, value_of
 
 _CONTROLS = (
     "the network as it starts, for each seed; and the network trained without a query, for each seed and number of "

@@ -1,18 +1,19 @@
 """The page of several runs side by side: one table, means over seeds, curves laid over each other."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from understudy.errors import ConfigError
-from understudy.report._curves import SYNTHESIS, curve, is_share, rank
+from understudy.report._curves import SYNTHESIS, WATCHED, curve, is_share, rank
 from understudy.report._figures import Figure, line_figure
 from understudy.report._format import DASH, count, duration, name_of, percent
 from understudy.report._page import write_page
 from understudy.report._read import Interval, ModelFacts, Result, RunRecord, read_run
+from understudy.report._robust_read import is_robustness
 from understudy.report._seeds import by_config, mean_interval
 from understudy.report._table import Cell, Column, Table, interval_cell, with_marks
 from understudy.report._words import control_key, heading, images, noise_verdict, value_of
@@ -38,9 +39,21 @@ def write_comparison(run_folders: Sequence[Path], out: Path) -> Path:
         raise ConfigError("no run to compare", expected="one run folder or more", fix="name the run folders")
     if any(map(is_extraction, folders)):
         return write_extraction_report(folders, out)
+    _no_evaluation(folders)
     runs = [read_run(folder) for folder in folders]
     values = _values(runs, out.resolve().parent)
     return write_page(out, "comparison.html", values, figures=bool(values["figures"]))
+
+
+def _no_evaluation(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if is_robustness(folder):
+            raise ConfigError(
+                "an evaluation under attack is no run, and has a page of its own",
+                where=folder,
+                expected="folders of finished runs",
+                fix="compare two networks with understudy evaluate MODEL --attack ... --against OTHER",
+            )
 
 
 def _values(runs: Sequence[RunRecord], base: Path) -> dict[str, Any]:
@@ -70,6 +83,7 @@ def _finding(runs: Sequence[RunRecord]) -> str:
 
 
 def _summary(runs: Sequence[RunRecord], base: Path) -> Table:
+    robust = any(map(_robust, runs))
     columns = [
         Column("Run", numeric=False),
         Column("Method", numeric=False),
@@ -77,16 +91,17 @@ def _summary(runs: Sequence[RunRecord], base: Path) -> Table:
         Column("Student", numeric=False),
         Column("Accuracy", "share of real images on which the class is right, with its 95 % Wilson interval"),
         Column("Agreement", "share of real images on which the class is the teacher's"),
+        *([Column("Robust", "share right after a first look with short attacks, the worst case")] if robust else []),
         Column("Noise control", "accuracy of the same student, trained on Gaussian noise"),
         Column("Samples"),
         Column("Evaluations", "of the teacher: samples times steps"),
         Column("Time", "all phases"),
     ]
-    rows = [_row(run, at, base) for at, run in enumerate(runs)]
+    rows = [_row(run, at, base, robust=robust) for at, run in enumerate(runs)]
     return with_marks(Table(columns, rows, caption="All runs"))
 
 
-def _row(run: RunRecord, at: int, base: Path) -> list[Cell]:
+def _row(run: RunRecord, at: int, base: Path, *, robust: bool) -> list[Cell]:
     result = run.result
     student = result.models.get(result.subject, ModelFacts())
     return [
@@ -96,6 +111,7 @@ def _row(run: RunRecord, at: int, base: Path) -> list[Cell]:
         Cell(student.spec or DASH),
         interval_cell(result.score.accuracy),
         interval_cell(result.score.agreement),
+        *([interval_cell(_robust(run))] if robust else []),
         interval_cell(_noise(result)),
         Cell(count(result.samples)),
         Cell(count(result.teacher_evaluations)),
@@ -104,25 +120,29 @@ def _row(run: RunRecord, at: int, base: Path) -> list[Cell]:
 
 
 def _seeds(runs: Sequence[RunRecord]) -> Table | None:
+    taken: dict[str, Callable[[RunRecord], Interval | None]] = {
+        "Accuracy": lambda run: run.result.score.accuracy,
+        "Agreement": lambda run: run.result.score.agreement,
+        **({"Robust": _robust} if any(map(_robust, runs)) else {}),
+        "Noise control": lambda run: _noise(run.result),
+    }
     rows = []
     for group in by_config(runs):
         results = [run.result for run in group]
         seeds = ", ".join(str(result.seed) for result in results)
         spec = results[0].models.get(results[0].subject, ModelFacts()).spec
         about = ", ".join(filter(None, (results[0].preset, spec)))
+        means = (mean_interval([value_of(take(run)) for run in group]) for take in taken.values())
         rows.append(
             [
                 Cell(heading(results[0]), note=about),
                 Cell(str(len(results)), note=f"seeds {seeds}"),
-                interval_cell(mean_interval([value_of(result.score.accuracy) for result in results])),
-                interval_cell(mean_interval([value_of(result.score.agreement) for result in results])),
-                interval_cell(mean_interval([value_of(_noise(result)) for result in results])),
+                *map(interval_cell, means),
             ]
         )
     if not rows:
         return None
-    names = ("Accuracy", "Agreement", "Noise control")
-    columns = [Column("Configuration", numeric=False), Column("n", "number of seeds"), *map(Column, names)]
+    columns = [Column("Configuration", numeric=False), Column("n", "number of seeds"), *map(Column, taken)]
     return with_marks(Table(columns, rows, caption="Means over seeds"))
 
 
@@ -143,7 +163,8 @@ def _figures(runs: Sequence[RunRecord]) -> list[Figure]:
         ]
         drawn = [one for one in curves if any(value is not None for value in one.y)]
         if drawn:
-            title, unit = f"{name_of(phase)}: {name_of(key).lower()}", "set" if phase == SYNTHESIS else "step"
+            unit = "set" if phase == SYNTHESIS else "epoch" if phase in WATCHED else "step"
+            title = f"{name_of(phase)}: {name_of(key).lower()}"
             figures.append(line_figure(title, drawn, x_title=unit, share=is_share(key), legend=False))
     return figures
 
@@ -154,6 +175,11 @@ def _look(at: int) -> tuple[str, str]:
 
 def _dash(at: int) -> str:
     return list(_LINES)[at // _COLOURS % len(_LINES)]
+
+
+def _robust(run: RunRecord) -> Interval | None:
+    look = run.result.score.robust
+    return look.worst if look is not None else None
 
 
 def _noise(result: Result) -> Interval | None:

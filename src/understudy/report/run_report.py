@@ -14,16 +14,27 @@ from understudy.report._format import (
     duration,
     flatten,
     magnitude,
+    moment,
     name_of,
     percent,
     size,
 )
 from understudy.report._page import write_page
 from understudy.report._read import ModelFacts, Result, RunRecord, Score, read_run
+from understudy.report._robust_read import is_robustness
+from understudy.report._robust_run import (
+    answers_fact,
+    evaluate_command,
+    robust_facts,
+    robust_sentences,
+    robust_table,
+)
+from understudy.report._robust_words import attacker
 from understudy.report._samples import Gallery, gallery
 from understudy.report._table import Cell, Column, Fact, Table, interval_cell, with_marks
-from understudy.report._words import FIDELITY, heading, noise_verdict, retention, sentences
+from understudy.report._words import FIDELITY, heading, noise_verdict, retention, role_colour, sentences
 from understudy.report.extraction import is_extraction, write_extraction_report
+from understudy.report.robustness import write_robustness_report
 
 
 def write_report(run_folder: Path, out: Path | None = None) -> Path:
@@ -38,6 +49,8 @@ def write_report(run_folder: Path, out: Path | None = None) -> Path:
     """
     if is_extraction(run_folder):
         return write_extraction_report(run_folder, out)
+    if is_robustness(run_folder):
+        return write_robustness_report(run_folder, out)
     run = read_run(run_folder)
     values = _values(run)
     figures = bool(values["fit"] or values["synthesis"] or values["confusions"] or values["per_class"])
@@ -60,11 +73,15 @@ def _values(run: RunRecord) -> dict[str, Any]:
         "result": result,
         "method": entries().get(result.method),
         "fidelity": FIDELITY.get(result.fidelity or "", ""),
-        "date": f"{run.started.day} {run.started:%B %Y, %H:%M} UTC",
-        "sentences": sentences(result),
+        "fidelity_word": "independent instantiation" if result.fidelity == "instantiation" else result.fidelity,
+        "date": moment(run.started),
+        "sentences": robust_sentences(result) or sentences(result),
         "doubt": noise_verdict(result) in ("as good", "unclear"),
         "facts": _facts(result),
         "summary": summary_table(result),
+        "robust": robust_table(result),
+        **_attacked(result),
+        "evaluate": evaluate_command(result, run.folder),
         "cost": _cost(result),
         "timings": _timings(result),
         "fit": fit_figures(run.events),
@@ -77,6 +94,12 @@ def _values(run: RunRecord) -> dict[str, Any]:
         "environment": list(flatten(run.environment)),
         "command": str(run.environment.get("command") or ""),
     }
+
+
+def _attacked(result: Result) -> dict[str, str]:
+    """Return who attacked, and on how many images."""
+    look = next((score.robust for score in result.scores.values() if score.robust is not None), None)
+    return {"attacker": attacker(look) if look else "", "looked_at": count(look.rows) if look else ""}
 
 
 def summary_table(result: Result) -> Table:
@@ -101,10 +124,8 @@ def summary_table(result: Result) -> Table:
 
 
 def _summary_row(key: str, score: Score, model: ModelFacts) -> list[Cell]:
-    word = next((word for word in ("noise", "real", "teacher") if word in key), "student")
-    colour = word if word != "student" or key in ("student", "model") else "c5"
     return [
-        Cell(name_of(key), note=model.spec or "", colour=colour),
+        Cell(name_of(key), note=model.spec or "", colour=role_colour(key)),
         interval_cell(score.accuracy),
         interval_cell(score.agreement),
         Cell(decimal(score.kl_from_teacher)),
@@ -122,6 +143,7 @@ def _facts(result: Result) -> list[Fact]:
     if result.data is not None:
         named = (result.measured_by or "accuracy").capitalize()
         facts.append(Fact(named, interval_cell(score.accuracy).text, interval_cell(score.accuracy).note))
+        facts += robust_facts(result)
         if score.agreement is not None:
             facts.append(Fact("Agreement", interval_cell(score.agreement).text, interval_cell(score.agreement).note))
         if retention(result) is not None:
@@ -133,9 +155,13 @@ def _facts(result: Result) -> list[Fact]:
 
 
 def _cost(result: Result) -> list[Fact]:
+    shown = "samples × steps" if result.samples else "images that it was shown"
     facts = [
         Fact("Samples", count(result.samples), "drawn from the teacher"),
-        Fact("Teacher evaluations", count(result.teacher_evaluations), "samples × steps"),
+        Fact(
+            "Teacher evaluations", count(result.teacher_evaluations), "samples × steps" if result.samples else "images"
+        ),
+        *answers_fact(result.answers),
         Fact("Bank", size(result.bank_bytes), "on disk"),
         Fact("Time", duration(sum(filter(None, result.timing_s.values())) or None), "all phases"),
     ]

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from understudy import catalogue
-from understudy.bank import Bank
+from understudy.bank import Bank, answers_folder
 from understudy.data import ImageSet, check_fits, load_images
 from understudy.errors import ConfigError
 from understudy.methods.method import Method, Outcome, validated
@@ -43,7 +43,7 @@ class Job:
     data: str | None = None
     """Data set: to learn from where the method needs data, to measure on in any case."""
     bank: str | None = None
-    """A bank drawn earlier from the same teacher."""
+    """Samples drawn earlier from the same teacher, or its answers that an earlier run has filed."""
     teacher_sha256: str | None = None
     """Hash that the teacher must have; None takes it as it is."""
 
@@ -101,7 +101,7 @@ def make_job(
         raise ConfigError(f"{name} takes no teacher", where="--teacher", fix="leave it out")
     if entry.data:
         require(data, "--data", f"the images that {name} learns from, for instance digits")
-    if bank is not None and entry.family != "data_free":
+    if bank is not None and (entry.family not in ("data_free", "robust") or verb != "distil"):
         raise ConfigError(f"{name} takes no bank", where="--bank", fix="leave it out")
     resolved = validated(RunOptions, dict(run_options or {}), where="run options")
     return Job(name, method, str(model), resolved, preset, teacher, data, bank, teacher_sha256)
@@ -141,7 +141,8 @@ class Ready:
     teacher: Classifier | None
     train: ImageSet | None
     test: ImageSet | None
-    bank: Bank | None
+    bank: Bank | Path | None
+    """Samples, opened; or the folder of another run's answers, which are taken over when the run begins."""
     config: dict[str, Any]
     facts: dict[str, object]
 
@@ -158,15 +159,19 @@ def prepare(job: Job) -> Ready:
     if test is not None:
         classes = model.classes if isinstance(model, Classifier) else len(test.classes)
         check_fits(test, input_shape=model.input_shape, classes=classes, what="the model")
-    bank = Bank(job.bank, device=device) if job.bank is not None else None
+    bank: Bank | Path | None = None
+    if job.bank is not None:
+        samples = catalogue.entry(job.name).family == "data_free"
+        bank = Bank(job.bank, device=device) if samples else answers_folder(Path(job.bank))
     facts: dict[str, object] = {}
     for name, images in (("train", train), ("test", test)):
         if images is not None:
             facts[f"{name}_sha256"] = digest({"images": images.images, "labels": images.labels})
     if bank is not None:
-        facts["bank_sha256"] = sha256_file(bank.folder / "manifest.json")
+        folder = bank.folder if isinstance(bank, Bank) else bank
+        facts["bank_sha256"] = sha256_file(folder / "manifest.json")
     if teacher is not None and isinstance(model, Classifier):
-        job.method.check_teacher(teacher, model, bank=bank)
+        job.method.check_teacher(teacher, model, bank=bank if isinstance(bank, Bank) else None)
         facts["teacher_sha256"] = model_digest(teacher)
         if job.teacher_sha256 not in (None, facts["teacher_sha256"]):
             raise ConfigError(

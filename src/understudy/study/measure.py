@@ -1,17 +1,24 @@
 """What a finished run is worth: scores of the model, its teacher and its controls, with their costs."""
 
+from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 from understudy import catalogue
 from understudy.data import ImageSet
 from understudy.evaluation import evaluate, predict, throughput
 from understudy.evaluation.features import embed
 from understudy.evaluation.probe import Probes, probe
+from understudy.evaluation.robustness import attack_suite, share
 from understudy.methods.method import Outcome
 from understudy.models import Classifier, Encoder, Network, count_macs, count_parameters, model_digest
 from understudy.runs.run import Run
 
 FORMAT = 1
+ROBUST_ROWS = 1000
+"""Test images of the first look at a network's robustness; `understudy evaluate --attack` takes as many as wanted."""
+ROBUST_ATTACKS = ("pgd20", "cw")
 
 
 def measure(
@@ -54,6 +61,8 @@ def measure(
         for key, network in networks.items():
             others = None if network is teacher else answers
             scores[key] = evaluate(network, held, teacher_logits=others).to_json()
+            if threat := outcome.facts.get("threat"):
+                scores[key]["robust"] = robust_scores(network, held, threat, seed=run.seed)
     data = None
     if test is not None:
         data = {"source": data_source, "split": test.split, "rows": len(test), "classes": list(test.classes)}
@@ -71,6 +80,14 @@ def measure(
         "scores": scores,
         "timing_s": run.timing(),
     }
+
+
+def robust_scores(network: Network, test: ImageSet, threat: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
+    """Return accuracy under two quick attacks within the threat that a method trained against."""
+    few = test.take(torch.arange(min(len(test), ROBUST_ROWS)))
+    suite = attack_suite(network, few, attacks=ROBUST_ATTACKS, **threat, seed=seed)
+    attacks = {name: share(suite.robust(name)).to_json() for name in ROBUST_ATTACKS}
+    return {**threat, "rows": len(few), "attacks": attacks, "worst": share(suite.worst).to_json()}
 
 
 def probed(encoder: Network, train: ImageSet, test: ImageSet, *, seed: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from understudy.bank import Bank
 from understudy.runs.run import folder_state, resolved_config
 from understudy.study.job import Job, prepare
 
@@ -26,6 +27,6 @@ def plan(job: Job, folder: Path) -> dict[str, Any]:
     """
     ready = prepare(job)
     config = resolved_config(ready.config, job.options)
-    cost = job.method.cost(ready.model, rows=len(ready.train) if ready.train else None, bank=ready.bank)
+    cost = job.method.cost(ready.model, rows=len(ready.train) if ready.train else None, bank=ready.bank if isinstance(ready.bank, Bank) else None)
     state = STATES[folder_state(folder, config)]
     return {"config": config, "cost": cost, "folder": str(folder), "state": state}

@@ -1,7 +1,7 @@
 """The loop: batch, objective, backward, step; logged, checkpointed and resumed exactly."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,10 @@ from understudy.runs.progress import Track
 from understudy.runs.run import Run
 from understudy.runs.seeds import derive_seed
 from understudy.training.checkpoint import load_checkpoint, save_checkpoint
+from understudy.training.companion import Companion
 from understudy.training.global_norm import global_batch_norms
 from understudy.training.meter import Meter
+from understudy.training.optimiser import build_optimiser
 from understudy.training.recipe import Recipe
 
 BatchT = TypeVar("BatchT", contravariant=True)
@@ -41,6 +43,7 @@ def fit(
     steps_per_epoch: int,
     run: Run,
     phase: str,
+    companions: Sequence[Companion] = (),
 ) -> None:
     """Train a network in place, from the phase's last checkpoint if it has one.
 
@@ -55,6 +58,7 @@ def fit(
         steps_per_epoch: batches in one pass.
         run: where checkpoints and metrics go, and on which device.
         phase: the phase's name, which names its checkpoint.
+        companions: what looks on, in this order, and is part of the checkpoint.
 
     Raises:
         DivergenceError: the loss is no longer finite; the last good checkpoint is kept.
@@ -68,26 +72,24 @@ def fit(
     optimiser = build_optimiser(recipe, module.parameters(), total=steps)
     meter = Meter(run.device)
     start = 0
+    kept: dict[str, Tensor] = {}
     if path.exists():
         start, kept = load_checkpoint(path, module, optimiser)
         meter.restore(kept)
     run.events.rewind(phase, start + 1)  # the entry of step `start` was logged before its checkpoint
+    for companion in companions:
+        companion.restore(start, _without_prefix(kept, f"{companion.name}."))
     if start < steps:
         with run.phase(phase, total=steps, done=start, unit="steps") as track:
-            session = _Session(module, optimiser, meter, run, phase, path, recipe, steps)
+            session = _Session(
+                module, optimiser, meter, run, phase, path, recipe, steps, steps_per_epoch, tuple(companions)
+            )
             session.go(start, batch_at, objective, track)
     module.eval()
 
 
-def build_optimiser(recipe: Recipe, parameters: Iterable[nn.Parameter], *, total: int) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser at its first step."""
-    rate, momentum = recipe.rate(0, total), recipe.momentum_at(0, total)
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(
-            parameters, rate, momentum=momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay
-        )
-    family = torch.optim.Adam if recipe.optimiser == "adam" else torch.optim.AdamW
-    return family(parameters, rate, betas=(momentum, 0.999), weight_decay=recipe.weight_decay)
+def _without_prefix(kept: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
 
 
 @dataclass
@@ -102,6 +104,8 @@ class _Session:
     path: Path
     recipe: Recipe
     steps: int
+    steps_per_epoch: int
+    companions: tuple[Companion, ...]
 
     def go(self, start: int, batch_at: Callable[[int], BatchT], objective: Objective[BatchT], track: Track) -> None:
         run, device = self.run, self.run.device
@@ -128,7 +132,13 @@ class _Session:
                 self.optimiser.step()
                 self.optimiser.zero_grad(set_to_none=True)
                 self.meter.add(scalars)
+                self._end_epoch(step + 1)
                 saved = self._put_on_file(step + 1, saved, track)
+
+    def _end_epoch(self, done: int) -> None:
+        if done % self.steps_per_epoch == 0:
+            for companion in self.companions:
+                companion.epoch_ended(done // self.steps_per_epoch - 1, self.module, self.optimiser)
 
     def _put_on_file(self, done: int, saved: float, track: Track) -> float:
         """Log and save where it is time to, and stop where the user asked to; return when it was last saved."""
@@ -173,7 +183,10 @@ class _Session:
         if self.run.rank == 0:
             self.meter.read(self._where(done))  # raises before a window that is not finite reaches the disk
             self._check_weights(done)
-            save_checkpoint(self.path, self.module, self.optimiser, step=done, extra=self.meter.state())
+            extra = self.meter.state()
+            for companion in self.companions:
+                extra |= {f"{companion.name}.{name}": value for name, value in companion.state(done).items()}
+            save_checkpoint(self.path, self.module, self.optimiser, step=done, extra=extra)
 
     def _check_weights(self, done: int) -> None:
         """Raise before weights that are not finite reach the disk: the loss shows them a step too late."""

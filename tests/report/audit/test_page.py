@@ -326,7 +326,7 @@ class TestRefusals:
             ("{", "not readable as JSON"),
             ('{"format": 2}', "newer than this version"),
             ('{"format": 1}', "damaged, at target"),
-            ("[]", "damaged"),
+            ("[]", "states no format"),
         ],
     )
     def test_a_damaged_or_newer_file(self, tmp_path: Path, content: str, message: str) -> None:
