@@ -18,8 +18,8 @@ from understudy.runs.tensors import save_tensors
 SEED = 3
 SHORT = Effort(iterations=12, targets=4, queries=60)
 CASES = {  # norm, radius, shape of an input, classes, rows, batch_rows, effort
-    "linf": ("linf", 0.02, (1, 8, 8), 10, 30, 11, Effort(iterations=40, queries=120)),
-    "l2": ("l2", 0.35, (1, 8, 8), 5, 24, 20, Effort(iterations=30, queries=100)),
+    "linf": ("linf", 0.02, (1, 8, 8), 10, 18, 7, Effort(iterations=25, queries=80)),
+    "l2": ("l2", 0.35, (1, 8, 8), 5, 18, 12, Effort(iterations=25, queries=80)),
     "kill": ("linf", 0.015, (3, 6, 6), 10, 36, 9, SHORT),
 }
 

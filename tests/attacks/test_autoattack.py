@@ -209,7 +209,7 @@ def test_the_largest_radius_leaves_nothing_and_radius_0_leaves_everything(
     run: Callable[..., AutoAttackResult], tmp_path: Path
 ) -> None:
     model, x, labels = load_cases().case("linf")
-    assert not run(model, x, labels, epsilon=1.0).robust.any()
+    assert not run(model, x, labels, epsilon=1.0, effort=Effort(20, 4, 10)).robust.any()
     found = run(model, x, labels, epsilon=0.0, folder=tmp_path / "zero")
     assert found.after == {"clean": int(found.robust.sum()) / len(x)}
     assert found.adversarial == {}
@@ -235,9 +235,9 @@ def test_the_network_and_the_random_state_are_left_as_they_were(
 
     if fault:
         with pytest.raises(RuntimeError, match="of the listener"):
-            run(model, x, labels, epsilon=0.02, on_progress=listen)
+            run(model, x, labels, epsilon=0.02, effort=Effort(4, 2, 10), on_progress=listen)
     else:
-        run(model, x, labels, epsilon=0.02, on_progress=listen)
+        run(model, x, labels, epsilon=0.02, effort=Effort(4, 2, 10), on_progress=listen)
     assert torch.equal(torch.get_rng_state(), state)
     assert [module.training for module in model.modules()] == modes
     assert [parameter.requires_grad for parameter in model.parameters()] == [False, True, True, True, True, True]

@@ -131,6 +131,18 @@ def test_what_came_after_the_checkpoint_is_dropped_and_asked_again(banks: Any, t
     assert torch.equal(found, teacher.logits(torch.tensor([1, 50, 7])).half().float())
 
 
+def test_a_bank_in_use_can_go_back_too(banks: Any, teacher: Any) -> None:
+    bank = banks.begun(base=banks.finished("base", [9]))
+    teacher.serve(bank, [5, 9])
+    kept = bank.state(2)
+    teacher.serve(bank, [6, 7])
+    bank.restore(2, kept)
+    assert (len(bank), bank.counts()) == (2, {"asked": 1, "served": 1})
+    found = teacher.serve(bank, [7, 9, 5])
+    assert teacher.asked == [[5], [6, 7], [7]]
+    assert torch.equal(found, teacher.logits(torch.tensor([7, 9, 5])).half().float())
+
+
 def test_a_state_where_nothing_was_asked_writes_nothing(banks: Any, teacher: Any) -> None:
     states = begun(banks, teacher)
     bank = banks.open()

@@ -164,7 +164,7 @@ class TestGoingOn:
         assert torch.equal(again.attacks["autoattack"].robust, whole.robust)
         assert torch.equal(again.attacks["autoattack"].images, whole.images)
         assert again.attacks["autoattack"].after == whole.after
-        assert list(whole.after)[0] == "clean"
+        assert next(iter(whole.after)) == "clean"
 
 
 @pytest.mark.parametrize(("classes", "says"), [(2, "targeted"), (3, "targeted")])

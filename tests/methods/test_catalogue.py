@@ -20,7 +20,7 @@ from understudy.data import ImageSet
 from understudy.errors import ConfigError
 from understudy.methods.extractor import Extractor
 from understudy.methods.method import Access, Method, Outcome
-from understudy.models import Classifier, build_encoder, build_model, encoder_of
+from understudy.models import Classifier, build_encoder, build_model, encoder_of, save_model
 from understudy.runs.run import Run, without_none
 from understudy.runs.tensors import digest
 from understudy.targets import Endpoint, Ledger, ModuleTarget
@@ -31,6 +31,11 @@ Given = Callable[[str], dict[str, Any]]
 
 NAMES = sorted(catalogue.METHODS)
 
+RECIPE = Recipe(epochs=5, batch_size=64, learning_rate=0.05)
+ROBUST: dict[str, object] = {
+    "epsilon": 0.1, "step_size": 0.05, "attack_steps": 2, "crop_padding": 0, "flip": False,
+    "fit": RECIPE.model_copy(update={"epochs": 2}),
+}  # fmt: skip
 # What makes a method small enough to be run here; a new one may need a line of its own.
 TINY: dict[str, dict[str, object]] = {
     "cake": {"sets": 4, "samples_per_set": 100, "steps": 10, "tv_weight": 1e3, "held_out_frac": 0.1},
@@ -39,13 +44,22 @@ TINY: dict[str, dict[str, object]] = {
     **{name: {"images": 128, "no_query_control": False} for name in ("conventional", "stolen_encoder", "cont_steal")},
     "no_query": {"images": 512},
     "random_surrogate": {"images": 128},
+    **{name: ROBUST for name, entry in catalogue.METHODS.items() if entry.family == "robust"},
+    "iad": {**ROBUST, "warm_up": 1},
 }
 IDLE = ("random_surrogate",)  # a control that trains nothing
-RECIPE = Recipe(epochs=5, batch_size=64, learning_rate=0.05)
 
 
 def tiny(name: str) -> Any:
-    return catalogue.load(name)(fit=RECIPE, **TINY.get(name, {}))
+    return catalogue.load(name)(**{"fit": RECIPE, **TINY.get(name, {})})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _second_teacher(digits_teacher: Classifier, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """MTARD needs a natural teacher by name."""
+    folder = tmp_path_factory.mktemp("natural") / "model"
+    save_model(digits_teacher, folder, about={})
+    TINY["mtard"] = {**ROBUST, "natural_teacher": str(folder)}
 
 
 @pytest.fixture

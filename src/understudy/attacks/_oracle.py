@@ -21,7 +21,7 @@ class Oracle:
         heard: called after every forward pass with the number of passes so far.
     """
 
-    def __init__(self, model: nn.Module, shape: tuple[int, ...], heard: Callable[[int], None]) -> None:
+    def __init__(self, model: nn.Module, shape: tuple[int, ...], heard: Callable[[int], object]) -> None:
         self._model = model
         self._shape = shape
         self._heard = heard

@@ -96,7 +96,7 @@ class Trial:
         return logits.float()
 
     def unit(
-        self, name: str, batch: int, rows: Int64[Tensor, " b"], *, classes: int, heard: Callable[[int], None]
+        self, name: str, batch: int, rows: Int64[Tensor, " b"], *, classes: int, heard: Callable[[int], object]
     ) -> Unit:
         """Return what an attack made of a batch: read from file, after the attack has run if it has not yet.
 
@@ -111,7 +111,7 @@ class Trial:
             raise self.evidence.damaged(name, batch, "this file is of other images than those that are due here")
         return unit
 
-    def _attack(self, name: str, rows: Int64[Tensor, " b"], classes: int, heard: Callable[[int], None]) -> Unit:
+    def _attack(self, name: str, rows: Int64[Tensor, " b"], classes: int, heard: Callable[[int], object]) -> Unit:
         images, labels = self.x[rows].to(self.device), self.labels[rows].to(self.device)
         shape = shape_for(name, tuple(images.shape[1:]), self.norm)
         assert shape is not None  # such an attack is not in the plan

@@ -15,7 +15,7 @@ for FAB-T and 5,004 for Square; 101, 909 and 900 of the first three with a gradi
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -113,17 +113,19 @@ def _run(trial: Trial, on_progress: Listener) -> AutoAttackResult:
     names, notes = plan(tuple(trial.x.shape[1:]), classes, trial.epsilon, trial.norm, trial.effort)
     tally = Tally(trial, correct)
     for name in names:
+        most = passes_of(name, classes, trial.effort)
         batches = torch.split(tally.survivors(), trial.batch_rows) if tally.standing else ()
         for number, rows in enumerate(batches):
-
-            def heard(passes: int, name: str = name, number: int = number, batches: int = len(batches)) -> None:
-                most = passes_of(name, classes, trial.effort)
-                step = AutoAttackProgress(name, number + 1, batches, passes, most, tally.standing, len(trial.x))
-                on_progress(step)
-
-            unit = trial.unit(name, number, rows, classes=classes, heard=heard)
+            begun = AutoAttackProgress(name, number + 1, len(batches), 0, most, tally.standing, len(trial.x))
+            unit = trial.unit(
+                name,
+                number,
+                rows,
+                classes=classes,
+                heard=lambda passes, begun=begun: on_progress(replace(begun, passes=passes)),
+            )
             tally.count(name, unit)
-            heard(unit.passes)
+            on_progress(replace(begun, passes=unit.passes, survivors=tally.standing))
         tally.close(name)
     return tally.result(notes)
 

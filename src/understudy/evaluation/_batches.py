@@ -44,6 +44,8 @@ class Bench:
         folder: where finished batches are kept; None keeps none.
         progress: where progress is shown.
         name: what the network is called there.
+        climbed: the network as attacks climb it, prepared for speed and equal to within rounding; verdicts come from
+            `model`. None for `model` itself.
     """
 
     model: nn.Module
@@ -55,6 +57,12 @@ class Bench:
     folder: Path | None = None
     progress: ProgressSink = field(default_factory=Silent)
     name: str = "model"
+    climbed: nn.Module | None = None
+
+    @property
+    def attacked(self) -> nn.Module:
+        """The network that attacks work on."""
+        return self.model if self.climbed is None else self.climbed
 
     def exact(self) -> AbstractContextManager[None]:
         """Return the arithmetic of an evaluation; the network is in eval mode within."""

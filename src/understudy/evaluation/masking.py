@@ -52,7 +52,7 @@ def rescaled(bench: Bench, suite: Suite) -> Attacked:
 
     def make(x: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         climbed = objective(x, labels)
-        return perturb(bench.model, x, climbed, attack=attack.attack, generator=generator, labels=labels)
+        return perturb(bench.attacked, x, climbed, attack=attack.attack, generator=generator, labels=labels)
 
     about = {**identity_of(attack), "spread": SPREAD}
     return bench.judge(f"{REFERENCE}-rescaled", make, draws=REFERENCE, standing=suite.clean, about=about)
@@ -112,7 +112,7 @@ def _at(bench: Bench, standing: Tensor, epsilon: float) -> Attacked:
     attack = attack_of(bench, REFERENCE, epsilon=epsilon)
 
     def make(x: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        return attack.run(bench.model, x, labels, generator)
+        return attack.run(bench.attacked, x, labels, generator)
 
     return bench.judge(
         f"{REFERENCE}-at-{epsilon:.6g}", make, draws=REFERENCE, standing=standing, radius=epsilon,

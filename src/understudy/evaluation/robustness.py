@@ -22,6 +22,7 @@ from understudy.evaluation._batches import Bench
 from understudy.evaluation._forward import device_of
 from understudy.evaluation._outcomes import KEPT, Attacked, first_of_each
 from understudy.evaluation.statistics import Interval, wilson
+from understudy.models import Network, freeze
 from understudy.runs.progress import ProgressSink, Silent, tracking
 
 CLEAN = "clean"
@@ -127,7 +128,9 @@ def make_bench(
         what=f"the network {name!r}",
     )
     place = data.to(device_of(model))
-    return Bench(model, place, epsilon, norm, seed, batch_size, folder, progress or Silent(), name)
+    # Folded and channels-last, a small network is attacked two to three times as fast.
+    climbed = freeze(model) if isinstance(model, Network) else None
+    return Bench(model, place, epsilon, norm, seed, batch_size, folder, progress or Silent(), name, climbed)
 
 
 def check_installed(attacks: Sequence[str]) -> None:
@@ -165,7 +168,7 @@ def _one(bench: Bench, suite: Suite, name: str) -> Attacked:
     def perturb(
         x: Float[Tensor, "b c h w"], labels: Int64[Tensor, " b"], generator: torch.Generator
     ) -> Float[Tensor, "b c h w"]:
-        return attack.run(bench.model, x, labels, generator)
+        return attack.run(bench.attacked, x, labels, generator)
 
     return bench.judge(name, perturb, standing=suite.clean, about=identity_of(attack))
 
@@ -185,7 +188,7 @@ def _driven(bench: Bench, suite: Suite, folder: Path) -> Attacked:
         tracking(bench.progress, f"{bench.name} {AUTOATTACK}", total=total, done=0, unit="images") as track,
     ):
         found = auto_attack(
-            bench.model,
+            bench.attacked,
             as_float(bench.data.images),
             labels,
             epsilon=bench.epsilon,
@@ -195,20 +198,33 @@ def _driven(bench: Bench, suite: Suite, folder: Path) -> Attacked:
             batch_rows=bench.batch_size,
             on_progress=_shown_on(track.update),
         )
-    fallen = torch.tensor([row in found.adversarial for row in range(total)])
+        fallen = _fooled(bench, found.adversarial)
+    unfooled = len(found.adversarial) - int(fallen.sum())
+    notes = (f"{unfooled} images broke the copy that was attacked and not the network: they stand",) if unfooled else ()
     shown = first_of_each(labels.cpu(), fallen, most=4 * KEPT)
     kept = [found.adversarial[row] for row in shown.tolist()]
     return Attacked(
-        robust=found.robust.cpu() & suite.clean,
+        robust=suite.clean & ~fallen,
         seconds=float(sum(found.seconds.values())),
         rows=shown,
         images=torch.stack(kept) if kept else torch.zeros(0, *bench.data.shape),
         predicted=torch.full((total,), -1),
         outside=found.outside,
-        notes=found.notes,
+        notes=(*found.notes, *notes),
         square=sum(by == "square" for by in found.fell_to),
         after=dict(found.after),
     )
+
+
+def _fooled(bench: Bench, images: Mapping[int, Tensor]) -> Bool[Tensor, " n"]:
+    """Return which images fall to what AutoAttack has found for them, as the network itself sees it in float32."""
+    fallen = torch.zeros(len(bench.data), dtype=torch.bool)
+    device = bench.data.images.device
+    for rows in torch.tensor(sorted(images), dtype=torch.int64).split(bench.batch_size):
+        if len(rows):
+            predicted = bench.classes(torch.stack([images[row] for row in rows.tolist()]).to(device))
+            fallen[rows] = predicted.cpu() != bench.data.labels.cpu()[rows]
+    return fallen
 
 
 def _shown_on(update: Callable[[int, str], None]) -> Callable[[AutoAttackProgress], None]:

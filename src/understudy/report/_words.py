@@ -7,13 +7,12 @@ from understudy.report._format import NBSP, count, finite, percent, percent_rang
 from understudy.report._read import Interval, Result
 
 _SPELLED = {"pgd_at": "PGD-AT"}
-"""Names of methods that no class can have."""
+"""Names of methods that no class can bear."""
 
 FIDELITY = {
     "paper": "follows the text and the equations of the paper",
     "official": "follows the authors' published code where it departs from the paper",
-    "instantiation": "our reading: the published sources do not state every formula of this method, so its numbers "
-    "are not those of its paper",
+    "instantiation": "our reading: the published sources do not state every formula of this method",
 }
 
 
@@ -36,6 +35,14 @@ START = Control(
     samples="the samples as they start, before any update",
     if_as_good="the start alone is as good, so the updates add nothing here",
 )
+
+
+def fidelity_words(result: Result) -> str:
+    """Return what a run's fidelity means; empty where it states none that is known."""
+    said = FIDELITY.get(result.fidelity or "", "")
+    if result.family == "robust" and result.fidelity == "instantiation":
+        return f"{said}, so its numbers are not those of its paper"
+    return said
 
 
 def heading(result: Result) -> str:

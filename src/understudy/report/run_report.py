@@ -32,7 +32,7 @@ from understudy.report._robust_run import (
 from understudy.report._robust_words import attacker
 from understudy.report._samples import Gallery, gallery
 from understudy.report._table import Cell, Column, Fact, Table, interval_cell, with_marks
-from understudy.report._words import FIDELITY, heading, noise_verdict, retention, role_colour, sentences
+from understudy.report._words import fidelity_words, heading, noise_verdict, retention, role_colour, sentences
 from understudy.report.extraction import is_extraction, write_extraction_report
 from understudy.report.robustness import write_robustness_report
 
@@ -72,7 +72,8 @@ def _values(run: RunRecord) -> dict[str, Any]:
         "run": run,
         "result": result,
         "method": entries().get(result.method),
-        "fidelity": FIDELITY.get(result.fidelity or "", ""),
+        "about": _summary_line(result),
+        "fidelity": fidelity_words(result),
         "fidelity_word": "independent instantiation" if result.fidelity == "instantiation" else result.fidelity,
         "date": moment(run.started),
         "sentences": robust_sentences(result) or sentences(result),
@@ -94,6 +95,13 @@ def _values(run: RunRecord) -> dict[str, Any]:
         "environment": list(flatten(run.environment)),
         "command": str(run.environment.get("command") or ""),
     }
+
+
+def _summary_line(result: Result) -> str:
+    """Return what the method does, without its name where the heading has it."""
+    row = entries().get(result.method)
+    said = row.summary.removeprefix(f"{heading(result)}: ") if row else ""
+    return f"{said[:1].upper()}{said[1:]}"
 
 
 def _attacked(result: Result) -> dict[str, str]:
@@ -158,9 +166,7 @@ def _cost(result: Result) -> list[Fact]:
     shown = "samples × steps" if result.samples else "images that it was shown"
     facts = [
         Fact("Samples", count(result.samples), "drawn from the teacher"),
-        Fact(
-            "Teacher evaluations", count(result.teacher_evaluations), "samples × steps" if result.samples else "images"
-        ),
+        Fact("Teacher evaluations", count(result.teacher_evaluations), shown),
         *answers_fact(result.answers),
         Fact("Bank", size(result.bank_bytes), "on disk"),
         Fact("Time", duration(sum(filter(None, result.timing_s.values())) or None), "all phases"),

@@ -73,8 +73,6 @@ def student(digits: tuple[ImageSet, ImageSet]) -> Callable[..., Classifier]:
     train = digits[0]
 
     def student(spec: str = "cnn:widths=4-6", seed: int = 1, classes: int = 10) -> Classifier:
-        return build_model(
-            spec, input_shape=train.shape, classes=classes, mean=train.mean, std=train.std, seed=seed
-        )
+        return build_model(spec, input_shape=train.shape, classes=classes, mean=train.mean, std=train.std, seed=seed)
 
     return student

@@ -22,7 +22,7 @@ from understudy.methods.robust.crdnd import (
 )
 from understudy.methods.robust.rslad import RSLAD
 from understudy.models import build_model
-from understudy.training.adversarial import Clean, Seen
+from understudy.training.seen import Clean, Seen
 
 P_CLEAN, P_ADV = [[0.6, 0.3, 0.1], [0.2, 0.5, 0.3]], [[0.45, 0.35, 0.2], [0.35, 0.4, 0.25]]
 Q_CLEAN, Q_ADV = [[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]], [[0.4, 0.5, 0.1], [0.3, 0.6, 0.1]]

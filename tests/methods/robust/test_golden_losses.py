@@ -21,7 +21,7 @@ from understudy.methods.robust.mart import MART, boosted_cross_entropy_rows
 from understudy.methods.robust.mtard import MTARD, Balance
 from understudy.methods.robust.rslad import RSLAD
 from understudy.methods.robust.trades import TRADES
-from understudy.training.adversarial import Seen
+from understudy.training.seen import Seen
 
 Array = npt.NDArray[np.float64]
 

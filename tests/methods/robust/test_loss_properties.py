@@ -20,7 +20,7 @@ from understudy.methods.robust.mtard import MTARD, Balance
 from understudy.methods.robust.pgd_at import PGDAT
 from understudy.methods.robust.rslad import RSLAD
 from understudy.methods.robust.trades import TRADES
-from understudy.training.adversarial import Seen
+from understudy.training.seen import Seen
 
 METHODS: dict[str, Any] = {
     "pgd_at": PGDAT(),
@@ -142,9 +142,9 @@ def check_chunks(method: Any) -> None:
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("name", METHODS)
 def test_extreme_logits_have_finite_losses_and_gradients(name: str, autocast: bool) -> None:
-    """Every pairing of certainty, doubt and certain error, on two classes and with zero features."""
+    """Every pairing of certainty, doubt and certain error on three classes, and features of no or of great length."""
     method = METHODS[name]
-    corners = torch.tensor(list(product([-1e4, 0.0, 1e4], repeat=2)))
+    corners = torch.tensor(list(product([-1e4, 0.0, 1e4], repeat=3)))
     pairs = [(a, b) for a in corners for b in corners]
     ours, theirs = (torch.stack([pair[side] for pair in pairs]) for side in (0, 1))
     found = {
@@ -155,11 +155,10 @@ def test_extreme_logits_have_finite_losses_and_gradients(name: str, autocast: bo
     }  # fmt: skip
     student = [found[part].clone().requires_grad_() for part in STUDENT]
     batch = seen(
-        {**found, **dict(zip(STUDENT, student, strict=True))}, torch.arange(len(ours)) % 2, theirs.roll(11, dims=0)
+        {**found, **dict(zip(STUDENT, student, strict=True))}, torch.arange(len(ours)) % 3, theirs.roll(11, dims=0)
     )
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        for _ in range(2):  # MTARD's weights move
-            value = taught(method, batch, extras(method, 2, torch.float32))
+        value = taught(method, batch, extras(method, 3, torch.float32))
     assert value.dtype == torch.float32
     assert bool(value.isfinite())
     gradients = torch.autograd.grad(value, student, allow_unused=True)

@@ -28,7 +28,8 @@ from understudy.attacks import Start
 from understudy.losses import hard_cross_entropy, reduce_rows, soft_cross_entropy, widened
 from understudy.methods.method import Access, Fidelity, preset
 from understudy.methods.robust._presets import QuickPresets
-from understudy.methods.robust_method import Inner, RobustDistiller, Seen
+from understudy.methods.robust_method import Inner, RobustDistiller
+from understudy.training.seen import Seen
 from understudy.training.teachers import View
 
 

@@ -43,9 +43,10 @@ from understudy.losses import (
 )
 from understudy.methods.method import Access, Fidelity, preset
 from understudy.methods.robust._presets import DIGITS, RSLAD_SCHEDULE, QuickPresets
-from understudy.methods.robust_method import Clean, Inner, RobustDistiller, Seen
+from understudy.methods.robust_method import Inner, RobustDistiller
 from understudy.models import Network
 from understudy.training import Recipe
+from understudy.training.seen import Clean, Seen
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Rows = Float[Tensor, "b k"]

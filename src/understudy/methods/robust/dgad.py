@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from understudy.losses import kl_rows, reduce_rows, swap_true_and_top, widened
 from understudy.methods.method import Access, Fidelity, preset
 from understudy.methods.robust._presets import ADAAD_SCHEDULE, QuickPresets
-from understudy.methods.robust_method import Inner, RobustDistiller, Seen
+from understudy.methods.robust_method import Inner, RobustDistiller
 from understudy.training import Recipe
+from understudy.training.seen import Seen
 
 
 def guided_rows(

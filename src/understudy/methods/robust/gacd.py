@@ -28,9 +28,10 @@ from understudy.attacks import Start
 from understudy.losses import discriminate, hard_cross_entropy, unit_rows, weighted_mean, widened
 from understudy.methods.method import Access, Fidelity, preset
 from understudy.methods.robust._presets import QuickPresets
-from understudy.methods.robust_method import Inner, RobustDistiller, Seen
+from understudy.methods.robust_method import Inner, RobustDistiller
 from understudy.models import Network, Penultimate
 from understudy.models.build import initialise
+from understudy.training.seen import Seen
 
 
 def guided_rows(ours: Float[Tensor, "n d"], theirs: Float[Tensor, "n d"], *, temperature: float) -> Float[Tensor, " n"]:
@@ -63,7 +64,8 @@ class Heads(nn.Module):
 
     def forward(self, ours: Tensor, theirs: Tensor) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
         """Return both at unit length; no gradient flows into the teacher's features."""
-        return unit_rows(self.student(widened(ours))), unit_rows(self.teacher(widened(theirs.detach())))
+        with torch.autocast(ours.device.type, enabled=False):
+            return unit_rows(self.student(widened(ours))), unit_rows(self.teacher(widened(theirs.detach())))
 
 
 class GACD(QuickPresets, RobustDistiller):

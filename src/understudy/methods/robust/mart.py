@@ -30,8 +30,9 @@ from torch.nn import functional as F
 from understudy.losses import kl_rows, reduce_rows, widened
 from understudy.methods.method import Fidelity, preset
 from understudy.methods.robust._presets import TRADES_THREAT, QuickPresets, stepped
-from understudy.methods.robust_method import Inner, RobustTraining, Seen
+from understudy.methods.robust_method import Inner, RobustTraining
 from understudy.training import Recipe
+from understudy.training.seen import Seen
 
 RESNET_SCHEDULE = stepped(120, (75, 90, 100), weight_decay=3.5e-3, learning_rate=0.01)
 

@@ -32,9 +32,10 @@ from understudy.errors import ConfigError
 from understudy.losses import kl_rows, reduce_rows
 from understudy.methods.method import Access, Fidelity, preset
 from understudy.methods.robust._presets import RSLAD_SCHEDULE, QuickPresets
-from understudy.methods.robust_method import Inner, RobustDistiller, Seen
+from understudy.methods.robust_method import Inner, RobustDistiller
 from understudy.models import Network
 from understudy.training import Recipe
+from understudy.training.seen import Seen
 from understudy.training.teachers import View
 
 Scalar = Float[Tensor, ""]

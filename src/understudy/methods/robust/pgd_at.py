@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from understudy.attacks import Start
 from understudy.losses import hard_cross_entropy
 from understudy.methods.method import Fidelity, preset
-from understudy.methods.robust_method import PAPER_RECIPE, RobustTraining, Seen
+from understudy.methods.robust_method import PAPER_RECIPE, RobustTraining
 from understudy.training import Recipe
 from understudy.training.from_images import DIGITS, MNIST
+from understudy.training.seen import Seen
 
 
 class PGDAT(RobustTraining):

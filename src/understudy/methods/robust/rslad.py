@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from understudy.losses import kl_rows, reduce_rows
 from understudy.methods.method import Access, Fidelity, preset
 from understudy.methods.robust._presets import RSLAD_SCHEDULE, QuickPresets
-from understudy.methods.robust_method import Inner, RobustDistiller, Seen
+from understudy.methods.robust_method import Inner, RobustDistiller
 from understudy.training import Recipe
+from understudy.training.seen import Seen
 
 
 class RSLAD(QuickPresets, RobustDistiller):

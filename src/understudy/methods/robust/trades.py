@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from understudy.losses import hard_cross_entropy, kl_rows, reduce_rows
 from understudy.methods.method import Fidelity, preset
 from understudy.methods.robust._presets import TRADES_THREAT, QuickPresets, stepped
-from understudy.methods.robust_method import Inner, RobustTraining, Seen
+from understudy.methods.robust_method import Inner, RobustTraining
 from understudy.training import Recipe
+from understudy.training.seen import Seen
 
 
 class TRADES(QuickPresets, RobustTraining):
