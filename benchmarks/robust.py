@@ -247,9 +247,7 @@ def end_to_end(size: Size, student: str, teacher: str, device: torch.device) -> 
     title = f"(b) times as fast as the published loop (float32), {student} from {teacher}"
     show(title, found, "aim: first student >= 2.5, second student, MobileNetV2, >= 4")
     for precision, (value, low, high) in gains.items():
-        print(
-            f"(c) answers on file make the second student, {precision}, {value:.2f} times as fast ({low:.2f} to {high:.2f})"
-        )
+        print(f"(c) answers on file, second student, {precision}: {value:.2f} times as fast ({low:.2f} to {high:.2f})")
     return {**found, "c_gain_of_answers_on_file": gains, "trained_rows": size.epochs * size.batches * size.batch}
 
 

@@ -155,6 +155,24 @@ def test_verdicts_and_images_are_those_of_the_authors_driver(tmp_path: Path) -> 
             assert torch.equal(image, reference[f"{name}.images"][row]), (name, row)
 
 
+class Stepped(Linear):
+    """Rounds its input first, so that every gradient is zero: the plainest masking there is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward((8 * x).round() / 8)
+
+
+def test_where_gradients_are_masked_square_attack_breaks_in_and_a_note_says_so(
+    run: Callable[..., AutoAttackResult],
+) -> None:
+    model, x = Stepped(36, 10), images(20, 1, 6, 6)
+    found = run(model, x, labels_for(model, x, 10), epsilon=0.08, effort=Effort(3, 2, 60))
+    assert "square" in found.fell_to
+    assert found.after["square"] < found.after["fab-t"] - 0.002
+    assert found.zero_gradients > 0
+    assert "no gradient" in found.notes[-1]
+
+
 @pytest.mark.parametrize(("classes", "notes"), [(2, 3), (3, 3), (4, 2)])
 def test_few_classes_are_attacked_exactly_and_the_notes_say_how(
     run: Callable[..., AutoAttackResult], classes: int, notes: int
@@ -286,3 +304,10 @@ def test_bad_input_is_refused(
     given = {"model": Linear(4, 3), "x": images(5, 1, 2, 2), "labels": torch.zeros(5, dtype=torch.long), **change}
     with pytest.raises(error, match=says):
         run(given.pop("model"), given.pop("x"), given.pop("labels"), **given)
+
+
+def test_after_a_refusal_the_folder_is_free_for_what_was_put_right(run: Callable[..., AutoAttackResult]) -> None:
+    model, x, labels = Linear(4, 3), images(5, 1, 2, 2), torch.tensor([0, 1, 2, 3, 0])
+    with pytest.raises(DataError):
+        run(model, x, labels)
+    assert len(run(model, x, labels % 3, effort=Effort(2, 1, 2)).robust) == 5

@@ -56,11 +56,10 @@ def digits() -> ImageSet:
     return load_images("digits", "test").take(range(100))
 
 
-@pytest.fixture(scope="session")
-def net() -> Classifier:
+def _trained(spec: str) -> Classifier:
     """A network of digits that was trained for a second, and hides nothing."""
     data = load_images("digits", "train")
-    model = build_model("mlp:widths=24", input_shape=data.shape, classes=10, mean=data.mean, std=data.std, seed=0)
+    model = build_model(spec, input_shape=data.shape, classes=10, mean=data.mean, std=data.std, seed=0)
     x, parameters = as_float(data.images), list(model.parameters())
     for _ in range(80):  # plain steps, for torch's optimisers take seconds to import
         loss = functional.cross_entropy(model(x), data.labels, reduction="mean")
@@ -69,6 +68,18 @@ def net() -> Classifier:
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter -= 0.5 * gradient
     return model.eval()
+
+
+@pytest.fixture(scope="session")
+def trained() -> Callable[[str], Classifier]:
+    """Return a function that trains a network of digits for a second."""
+    return _trained
+
+
+@pytest.fixture(scope="session")
+def net() -> Classifier:
+    """A small trained network that hides nothing."""
+    return _trained("mlp:widths=24")
 
 
 @pytest.fixture(scope="session")

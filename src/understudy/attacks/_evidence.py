@@ -55,16 +55,16 @@ class Evidence:
         self.folder = folder
         self._key = hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
         path = folder / _STATE
-        if path.exists():
+        if not any(file.name != _STATE and not file.name.startswith(".") for file in folder.iterdir()):
+            write_json(path, dict(fingerprint))  # nothing has been found yet, so nothing can be mixed up
+        elif path.exists():
             _check_same(path, fingerprint)
-            return
-        if any(not file.name.startswith(".") for file in folder.iterdir()):
+        else:
             raise IntegrityError(
                 "this folder is not empty, and holds no state of AutoAttack",
                 where=folder,
                 fix="choose another folder, or delete this one",
             )
-        write_json(path, dict(fingerprint))
 
     def answers(self) -> dict[str, Tensor] | None:
         """Return what was noted of the network's answers to the clean images, or None at a fresh start."""

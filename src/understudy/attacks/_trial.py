@@ -12,7 +12,7 @@ from understudy.attacks._components import Effort, Remarks, build, shape_for
 from understudy.attacks._evidence import Evidence, Unit
 from understudy.attacks._oracle import Oracle
 from understudy.attacks.radius import Norm
-from understudy.errors import ConfigError, DivergenceError, IntegrityError, ShapeError
+from understudy.errors import ConfigError, DataError, DivergenceError, IntegrityError, ShapeError
 
 _SLACK = {"linf": 1e-6, "l2": 1e-5}  # what float32 costs: x ± ε is rounded at each pixel, an L2 length over all of them
 _ASKED_AGAIN = 16
@@ -51,6 +51,7 @@ class Trial:
 
         Raises:
             DivergenceError: it answers with NaN or infinity.
+            DataError: a label is outside its classes.
             ConfigError: no gradient comes back from it.
             IntegrityError: it does not answer as it did when the folder was begun.
         """
@@ -58,6 +59,7 @@ class Trial:
         if kept is None:
             logits = torch.cat([self.logits(x) for x in torch.split(self.x, self.batch_rows)])
             self._check_gradient()
+            self._check_labels(logits.shape[1])
             broken = int((~logits.isfinite()).any(1).sum())
             if broken:
                 raise DivergenceError(f"the network answers {broken} of {len(logits)} images with NaN or infinity")
@@ -74,6 +76,11 @@ class Trial:
                     fix="choose another folder, or delete this one",
                 )
         return kept["correct"], kept["logits"].shape[1]
+
+    def _check_labels(self, classes: int) -> None:
+        lowest, highest = int(self.labels.min()), int(self.labels.max())
+        if lowest < 0 or highest >= classes:
+            raise DataError(f"labels from {lowest} to {highest}", expected=f"classes 0 to {classes - 1}")
 
     def _check_gradient(self) -> None:
         with torch.enable_grad():

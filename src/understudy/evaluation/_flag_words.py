@@ -46,6 +46,12 @@ FLAGS: dict[str, About] = {
         "An attack looks at one batch and is judged in another; a verdict for a single image means nothing.",
         "put BatchNorm and the like into eval mode, and evaluate again",
     ),
+    "normalisation": About(
+        "the network expects images that were normalised outside of it",
+        "a network that takes images in [0, 1] and normalises them itself",
+        "It is asked about images unlike those it was trained on, and a radius in pixels would mean another one.",
+        "put the normalisation inside the network, as its first layer",
+    ),
     "chance": About(
         "no better than guessing without any attack",
         "clean accuracy above that of always naming the most frequent class",

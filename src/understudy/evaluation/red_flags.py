@@ -29,6 +29,8 @@ SQUARE_POINTS = 0.002
 """Share of the images that Square Attack alone must break to count, as in AutoAttack."""
 FEWEST = 3
 """Fewest images that count in a comparison: one or two tell nothing on small sets."""
+MISFIT_POINTS = 0.05
+"""Share of the images that must come out right only when normalised, for the network to be one without that layer."""
 PASSES = 5
 """Times that the same images are asked about."""
 SURE = 0.01
@@ -86,7 +88,7 @@ def examine(model: nn.Module, x: Float[Tensor, "b c h w"], labels: Int64[Tensor,
         checks = [_random(answers), _probabilities(logits)]
         if checks[0].passed:  # random answers differ from batch to batch anyhow
             checks.append(_batch_dependent(logits[:FEWEST], alone))
-        return [*checks, _zero_gradients(model, x, labels, logits)]
+        return [*checks, _zero_gradients(model, x, labels, logits), _normalised(model, x, labels, logits)]
 
 
 def check_box(x: Float[Tensor, "b c h w"]) -> None:
@@ -172,6 +174,24 @@ def _batch_dependent(together: Tensor, alone: Tensor) -> Check:
     difference = float((together - alone).abs().max() / (1 + together.abs().max()))
     text = f"logits of an image alone differ by {difference:.1e} of their size"
     return Check("batch_dependent", difference <= 1e-3, text)
+
+
+def normalised_outside(model: nn.Module, x: Float[Tensor, "b c h w"], labels: Int64[Tensor, " b"]) -> Check:
+    """Look whether a network was made for images that other code has normalised, which is no place for a radius."""
+    with exact(model), torch.no_grad():
+        return _normalised(model, x, labels, model(x).float())
+
+
+def _normalised(model: nn.Module, x: Tensor, labels: Tensor, logits: Tensor) -> Check:
+    """Ask once more, with mean 0 and deviation 1: a network that does so itself is right on fewer of them."""
+    mean, std = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True).clamp_min(1 / 255)
+    with torch.no_grad():
+        other = model((x - mean) / std).float().argmax(1) == labels
+    paired = mcnemar(other, logits.argmax(1) == labels)
+    better = paired.only_a - paired.only_b
+    text = f"right on {_counted(max(better, 0))} more of {len(x)} when they are normalised first"
+    found = paired.p_value < SURE and _counts(better, len(x), points=MISFIT_POINTS)
+    return Check("normalisation", not found, text)
 
 
 def _zero_gradients(model: nn.Module, x: Tensor, labels: Tensor, logits: Tensor) -> Check:

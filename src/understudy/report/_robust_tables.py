@@ -19,13 +19,7 @@ from understudy.report._robust_words import (
 from understudy.report._table import Cell, Column, Table, interval_cell, points_range, with_marks
 from understudy.report._words import value_of
 
-_OBJECTIVES = {
-    "ce": "cross-entropy",
-    "cross_entropy": "cross-entropy",
-    "margin": "margin of the true class",
-    "dlr": "difference of logits ratio",
-    "kl": "KL divergence",
-}
+_STARTS = {"none": "the image itself", "uniform": "a random point", "gaussian": "close to the image"}
 
 
 def scores_table(record: RobustRecord) -> Table:
@@ -67,7 +61,7 @@ def attacks_table(record: RobustRecord) -> Table | None:
         return None
     columns = [
         Column("Attack", numeric=False),
-        Column("Makes worse", "what the attack drives up with every step", numeric=False),
+        Column("Drives up", "what grows with every step of the attack", numeric=False),
         Column("Steps", "at most, for each start"),
         Column("Step size"),
         Column("Start", "where the search begins", numeric=False),
@@ -83,13 +77,12 @@ def attacks_table(record: RobustRecord) -> Table | None:
 
 
 def _attack_cells(record: RobustRecord, attack: AttackFacts) -> list[Cell]:
-    objective = attack.objective or ""
     return [
         Cell(attack_name(record, attack.name), note="" if attack.steps else attack.what),
-        Cell(_OBJECTIVES.get(objective, objective.replace("_", " ")) or DASH),
+        Cell(attack.objective or DASH),
         Cell(count(attack.steps)),
         Cell(DASH if attack.step is None else epsilon_text(record.threat, attack.step)),
-        Cell((attack.start or "").replace("_", " ") or DASH),
+        Cell(_STARTS.get(attack.start or "", attack.start) or DASH),
         Cell(count(attack.restarts)),
     ]
 

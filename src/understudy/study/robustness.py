@@ -12,7 +12,7 @@ from understudy.errors import ConfigError
 from understudy.evaluation._batches import Bench
 from understudy.evaluation._outcomes import Attacked
 from understudy.evaluation.masking import Sweep, everything, rescaled, sweep, transfer
-from understudy.evaluation.red_flags import Check, chance, compare, examine
+from understudy.evaluation.red_flags import Check, chance, compare, examine, normalised_outside
 from understudy.evaluation.robustness import Suite, check_installed, make_bench, run_suite
 from understudy.models import Classifier, model_digest, resolve_model
 from understudy.report import write_robustness_report
@@ -155,11 +155,13 @@ def _try(
         progress=progress,
         name=key,
     )
+    seen = ready.data.take(range(min(_EXAMINED, len(ready.data))))
+    x = as_float(seen.images)
     if key == "teacher":
         suite = run_suite(bench, job.own_attacks)
-        return Tried(key, ready.specs[key], network, suite, [chance(suite, ready.data.labels)])
-    seen = ready.data.take(range(min(_EXAMINED, len(ready.data))))
-    checks = examine(network, as_float(seen.images), seen.labels)
+        fits = [normalised_outside(network, x, seen.labels), chance(suite, ready.data.labels)]
+        return Tried(key, ready.specs[key], network, suite, fits)
+    checks = examine(network, x, seen.labels)
     suite = run_suite(bench, job.attacks)
     moved = transfer(bench, suite, ready.networks["teacher"]) if key == "last" and "teacher" in ready.networks else None
     curve = sweep(bench, suite, [*job.sweep, everything(bench)])

@@ -133,7 +133,7 @@ class Guard:
         self._mirror.refresh()
         generator = stream(self._run.seed, self.name, step=epoch, device=self._run.device)
         robust = robust_accuracy(self._mirror, self._data, watching(self._quick), generator)
-        fell = self.robust - robust > DROP
+        fell = bool(self._good) and self.robust - robust > DROP
         self._run.events.append(self.name, epoch + 1, {"robust": robust, "rolled_back": float(fell)})
         if fell:
             self.collapsed = epoch + 1

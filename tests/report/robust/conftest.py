@@ -1,8 +1,11 @@
 """Evaluations under attack with realistic numbers, written by hand, for the tests of their page."""
 
+import html
 import json
 import math
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +223,28 @@ def examples(many: int, shape: tuple[int, ...] = (3, 32, 32)) -> dict[str, torch
     return {"clean": clean, "adversarial": (clean + change).clamp(0, 1)}
 
 
+@dataclass(frozen=True)
+class Text:
+    """A page as one reads it: its words with plain spaces, and the ids of its sections."""
+
+    words: str
+    sections: list[str]
+
+
+@pytest.fixture
+def read() -> Callable[[Path], Text]:
+    """Return a function that reads a page: no markup, scripts or styles."""
+
+    def words(page: Path) -> Text:
+        source = page.read_text(encoding="utf-8")
+        bare = re.sub(r"<(script|style).*?</\1>", " ", source, flags=re.DOTALL)
+        text = re.sub(r"</?(?:b|code|abbr)\b[^>]*>", "", bare)
+        plain = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+        return Text(plain, re.findall(r'<section id="([^"]+)"', bare))
+
+    return words
+
+
 @pytest.fixture
 def make_robustness(tmp_path: Path) -> MakeRobustness:
     """Return a function that writes the folder of an evaluation.
@@ -242,7 +267,15 @@ def make_robustness(tmp_path: Path) -> MakeRobustness:
     return make
 
 
-def robust_run(make_run: Callable[..., Path], edit: Callable[[dict[str, Any]], object] | None = None) -> Path:
+@pytest.fixture
+def make_robust_run(make_run: Callable[..., Path]) -> MakeRobustness:
+    """Return a function that writes a finished run of a robust method; `edit` changes its result in place."""
+    return lambda edit=None, **parts: robust_run(make_run, edit, **parts)
+
+
+def robust_run(
+    make_run: Callable[..., Path], edit: Callable[[dict[str, Any]], object] | None = None, **parts: Any
+) -> Path:
     """A finished run of a robust method, with a first look at every network under attack."""
 
     def look(pgd20: float, cw: float) -> dict[str, Any]:
@@ -280,4 +313,5 @@ def robust_run(make_run: Callable[..., Path], edit: Callable[[dict[str, Any]], o
         rows.append({"phase": "train", "step": 20 * at, "wall_s": float(at), "metrics": metrics})
         rows.append({"phase": "held_out", "step": at + 1, "wall_s": float(at), "metrics": {"robust": 0.3 + 0.007 * at}})
     command = "understudy distil crdnd --teacher runs/wrn --student resnet18:stem=cifar --data cifar10"
-    return make_run("crdnd-s0", edit=attacked, events=rows, environment={"command": command})
+    environment = {"command": command}
+    return make_run(**{"name": "crdnd-s0", "edit": attacked, "events": rows, "environment": environment, **parts})
