@@ -38,8 +38,8 @@ from understudy.runs.files import write_json
 from understudy.runs.options import RunOptions
 from understudy.runs.run import Run
 from understudy.targets import Access, Endpoint, Ledger, ModuleTarget, Target
-from understudy.training.optimiser import build_optimiser
 from understudy.training.meter import Meter
+from understudy.training.optimiser import build_optimiser
 
 SHAPE, SEED = (3, 32, 32), 0
 PRECISIONS = ("float32", "bf16")

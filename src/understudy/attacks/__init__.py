@@ -19,7 +19,16 @@ from understudy.attacks.objectives import (
     Towards,
 )
 from understudy.attacks.perturb import perturb
-from understudy.attacks.radius import RADIUS, Norm, Radius, RadiusMarker, check_radius, parse_radius, radius_text
+from understudy.attacks.radius import (
+    RADIUS,
+    Norm,
+    OptionalRadius,
+    Radius,
+    RadiusMarker,
+    check_radius,
+    parse_radius,
+    radius_text,
+)
 
 __all__ = [
     "AUTOATTACK",
@@ -37,6 +46,7 @@ __all__ = [
     "MovingKL",
     "NamedAttack",
     "Norm",
+    "OptionalRadius",
     "Radius",
     "RadiusMarker",
     "Rows",

@@ -59,7 +59,7 @@ class L2Ball:
 
         They are clip(x + s·d) for the largest s ≤ 1 that the ball allows (the projection's optimality conditions).
         The squared length Σ min(s²d², room²) is concave in s², so Newton's steps climb to s from below and are
-        never outside. Each step leaves out the pixels that have met the box; ten are more than images need.
+        never outside. Each step leaves out the pixels that have met the box; twelve are more than images need.
         """
         if self.radius == float("inf"):
             return points.clamp(0, 1)
@@ -68,10 +68,13 @@ class L2Ball:
         squared, room = delta.square(), torch.where(delta > 0, 1 - centre, centre).square()
         scale = torch.zeros_like(squared[:, :1])
         for _ in range(NEWTON_STEPS):
+            last = scale
             free = scale * squared < room
             spent = torch.where(free, 0, room).sum(dim=1, keepdim=True)
             slope = torch.where(free, squared, 0).sum(dim=1, keepdim=True).clamp_min(_TINY)
             scale = ((self.radius**2 - spent).clamp_min(0) / slope).clamp(max=1)
+            if scale.is_cpu and torch.equal(scale, last):  # there, looking costs nothing
+                break
         return torch.addcmul(centre, delta, scale.sqrt()).clamp_(0, 1).view_as(points)
 
     def climb(self, points: Points, gradient: Points, step: float) -> Points:
@@ -87,7 +90,7 @@ class L2Ball:
 
 
 Ball = LinfBall | L2Ball
-NEWTON_STEPS = 10
+NEWTON_STEPS = 12
 _TINY = torch.finfo(torch.float32).tiny
 
 

@@ -17,9 +17,9 @@ class RadiusMarker:
     """Marks a field as a radius; the command line shows its default as people write it."""
 
     @staticmethod
-    def shown(value: float) -> str:
+    def shown(value: float | None) -> str:
         """Return what the help says of a default."""
-        return f"default: {radius_text(value)}"
+        return "" if value is None else f"default: {radius_text(value)}"
 
 
 RADIUS = RadiusMarker()
@@ -45,6 +45,10 @@ def parse_radius(value: object) -> float:
 
 Radius = Annotated[float, BeforeValidator(parse_radius), Field(ge=0, allow_inf_nan=False), RADIUS]
 """A field for a radius or a step, in pixel units of [0, 1]; takes 8/255 as text."""
+OptionalRadius = Annotated[
+    float | None, BeforeValidator(lambda value: None if value is None else parse_radius(value)), RADIUS
+]
+"""The same for one that need not be given."""
 
 
 def radius_text(value: float) -> str:

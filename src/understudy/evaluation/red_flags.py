@@ -29,7 +29,7 @@ SQUARE_POINTS = 0.002
 """Share of the images that Square Attack alone must break to count, as in AutoAttack."""
 FEWEST = 3
 """Fewest images that count in a comparison: one or two tell nothing on small sets."""
-MISFIT_POINTS = 0.05
+MISFIT_POINTS = 0.02
 """Share of the images that must come out right only when normalised, for the network to be one without that layer."""
 PASSES = 5
 """Times that the same images are asked about."""

@@ -220,7 +220,7 @@ def _fooled(bench: Bench, images: Mapping[int, Tensor]) -> Bool[Tensor, " n"]:
     """Return which images fall to what AutoAttack has found for them, as the network itself sees it in float32."""
     fallen = torch.zeros(len(bench.data), dtype=torch.bool)
     device = bench.data.images.device
-    for rows in torch.tensor(sorted(images), dtype=torch.int64).split(bench.batch_size):
+    for rows in torch.split(torch.tensor(sorted(images), dtype=torch.int64), bench.batch_size):
         if len(rows):
             predicted = bench.classes(torch.stack([images[row] for row in rows.tolist()]).to(device))
             fallen[rows] = predicted.cpu() != bench.data.labels.cpu()[rows]

@@ -64,6 +64,10 @@ class Method(BaseModel, ABC):
             ConfigError: the teacher, or the bank drawn earlier, does not fit the method's values.
         """
 
+    def other_teachers(self) -> dict[str, str]:
+        """Return the specs of further teachers by name; most methods have none."""
+        return {}
+
     @abstractmethod
     def cost(self, model: Network, *, rows: int | None, bank: Bank | None = None) -> dict[str, int]:
         """Return what a run would cost, by name, such as training steps and evaluations of the teacher.
@@ -103,10 +107,11 @@ def validated(cls: type[ModelT], values: dict[str, Any], *, where: str) -> Model
             name = ".".join(str(part) for part in fault["loc"])
             if fault["type"] == "extra_forbidden":
                 lines.append(f"{name!r} is no option here; {nearest(str(fault['loc'][-1]), _field_names(cls))}")
-            elif name:
+            elif name and fault["type"] != "value_error":
                 lines.append(f"{name}: {fault['msg']} (got {fault['input']!r})")
-            else:  # of several fields together
-                lines.append(fault["msg"].removeprefix("Value error, "))
+            else:  # in words of our own; without a name, of several fields together
+                said = fault["msg"].removeprefix("Value error, ")
+                lines.append(f"{name}: {said}" if name else said)
         raise ConfigError("; ".join(lines), where=where, fix="--help lists each option with its range") from None
 
 

@@ -12,7 +12,18 @@ import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from understudy.attacks import Attack, CrossEntropy, InnerObjective, KLFrom, MovingKL, Norm, Radius, Start, check_radius
+from understudy.attacks import (
+    Attack,
+    CrossEntropy,
+    InnerObjective,
+    KLFrom,
+    MovingKL,
+    Norm,
+    OptionalRadius,
+    Radius,
+    Start,
+    check_radius,
+)
 from understudy.bank import AnswerBank
 from understudy.data import Augment, ImageSet
 from understudy.errors import ConfigError
@@ -53,8 +64,8 @@ class RobustMethod(Method):
     """How the size of a perturbation is measured."""
     epsilon: Radius = 8 / 255
     """Largest perturbation, in pixel units of [0, 1]; 8/255 may be written so [ε]."""
-    step_size: Radius = 2 / 255
-    """Length of one step of the attack, likewise [η]."""
+    step_size: OptionalRadius = None
+    """Length of one step of the attack, likewise; a quarter of epsilon where none is given [η]."""
     attack_steps: PositiveInt = 10
     """Steps of the attack on each batch [K]."""
     start: Start = "gaussian"
@@ -137,7 +148,8 @@ class RobustMethod(Method):
             return Attack(**threat, step=1.25 * self.epsilon, steps=1, start="uniform")
         if self.single_step == "n_fgsm":
             return Attack(**threat, step=self.epsilon, steps=1, start="wide", project=False)
-        return Attack(**threat, step=self.step_size, steps=self.attack_steps, start=self.start)
+        step = self.epsilon / 4 if self.step_size is None else self.step_size
+        return Attack(**threat, step=step, steps=self.attack_steps, start=self.start)
 
     def safe_attack(self) -> Attack:
         """Return the attack that a guard falls back to."""
@@ -200,10 +212,6 @@ class RobustDistiller(RobustMethod):
     def other_view(self) -> View:
         """Which images the further teachers look at."""
         return "clean"
-
-    def other_teachers(self) -> dict[str, str]:
-        """Return the specs of further teachers, by the name under which `Seen.others` has their logits."""
-        return {}
 
     def run(
         self,

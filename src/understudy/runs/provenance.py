@@ -12,6 +12,7 @@ from typing import Any
 
 PACKAGES = (
     "torch", "accelerate", "safetensors", "pydantic", "numpy", "scikit-learn", "datasets", "transformers", "timm",
+    "pyautoattack",
 )  # fmt: skip
 
 

@@ -181,8 +181,9 @@ def _check_begun_with(path: Path, facts: Mapping[str, object]) -> None:
     begun = read_json(path)
     for name, now in facts.items():
         if begun.get(name, now) != now:
+            what = _WORDS.get(name, name.removesuffix("_sha256").replace("_", " "))
             raise ConfigError(
-                f"the run was begun with another {_WORDS.get(name, name)} (there {begun[name]!r}, now {now!r})",
+                f"the run was begun with another {what} (there {begun[name]!r}, now {now!r})",
                 where=path.parent,
                 fix="go on with what it was begun with, or start over with --fresh",
             )

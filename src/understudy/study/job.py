@@ -179,6 +179,8 @@ def prepare(job: Job) -> Ready:
                 where=job.teacher,
                 fix="name the right teacher, or remove teacher_sha256 from the configuration",
             )
+    for name, spec in job.method.other_teachers().items():
+        facts[f"{name}_teacher_sha256"] = model_digest(resolve_model(spec))
     config = job.config()
     if "teacher_sha256" in facts:
         config["teacher_sha256"] = facts["teacher_sha256"]

@@ -27,6 +27,10 @@ def plan(job: Job, folder: Path) -> dict[str, Any]:
     """
     ready = prepare(job)
     config = resolved_config(ready.config, job.options)
-    cost = job.method.cost(ready.model, rows=len(ready.train) if ready.train else None, bank=ready.bank if isinstance(ready.bank, Bank) else None)
+    cost = job.method.cost(
+        ready.model,
+        rows=len(ready.train) if ready.train else None,
+        bank=ready.bank if isinstance(ready.bank, Bank) else None,
+    )
     state = STATES[folder_state(folder, config)]
     return {"config": config, "cost": cost, "folder": str(folder), "state": state}

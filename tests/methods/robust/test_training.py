@@ -4,9 +4,10 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import partial, partialmethod
 from typing import Any, ClassVar
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -296,7 +297,7 @@ RESUMED: dict[str, tuple[type, dict[str, Any]]] = {
     "filed answers": (FromTeacher, {}),
     "extras, features, igdm": (Remembering, {"parts": ("student_features", "teacher_features", "student_clean"),
                                              "igdm": 1.0}),
-    "held out, best": (Plain, {"held_out": 10, "keep": "best"}),
+    "held out, best": (Plain, {"held_out": 10, "keep": "best", "fit": Recipe(epochs=2, batch_size=12)}),
     "guarded single steps": (Plain, {"single_step": "fgsm_rs", "guard": True}),
     "warm start": (Plain, {"warm_start": True, "attack_steps": 1}),
 }  # fmt: skip
@@ -378,26 +379,25 @@ def test_weights_that_explode_are_not_saved(make_run: MakeRun, few: ImageSet, st
         Plain(**{**SMALL, "fit": recipe}).run(model=student("mlp:widths=8"), data=few, run=run)
 
 
-@pytest.mark.usefixtures("remembered")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, within torch.compile
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # likewise
-@pytest.mark.parametrize("method", [Plain, FromTeacher, Remembering], ids=lambda cls: cls.__name__)
 def test_compiled_training_equals_eager(
-    method: type, make_run: MakeRun, few: ImageSet, student: Student, digits_teacher: Classifier,
-    monkeypatch: pytest.MonkeyPatch,
+    make_run: MakeRun, few: ImageSet, student: Student, digits_teacher: Classifier, monkeypatch: pytest.MonkeyPatch,
+    remembered: type[Remembering],
 ) -> None:  # fmt: skip
-    """With the tracer of torch.compile and without its code generator, which needs a C++ compiler and seconds."""
+    """Student, mirror and teacher, with features: by the tracer of torch.compile, without its code generator."""
     torch._dynamo.reset()
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # or the tracer would look into its checks
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    monkeypatch.setattr(nn.Module, "compile", lambda module: module.__setattr__("_compiled_call_impl", torch.compile(
-        module._call_impl, backend="eager")))  # fmt: skip
-    more = {"parts": ("student_clean", "student_features", "teacher_features")} if method is Remembering else {}
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
+    method = remembered(**SMALL, parts=("student_clean", "student_features", "teacher_clean", "teacher_features"))
     networks = []
     for compiled in (False, True):
-        network = student()
-        things = {"model": network} if method is Plain else {"student": network, "teacher": digits_teacher}
-        method(**SMALL, **more).run(data=few, run=make_run(f"compile {compiled}", compile=compiled), **things)
-        networks.append(network)
+        networks.append(student())
+        run = make_run(f"compile {compiled}", compile=compiled)
+        torch._dynamo.utils.counters.clear()
+        method.run(student=networks[-1], teacher=digits_teacher, data=few, run=run)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 3
     found, expected = (network.state_dict() for network in networks)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4, msg=name)
@@ -407,7 +407,7 @@ def test_bf16_keeps_images_perturbations_logits_and_losses_in_float32(
     make_run: MakeRun, few: ImageSet, student: Student, digits_teacher: Classifier, remembered: type[Remembering]
 ) -> None:
     network, dtypes = student(), set()
-    network.net.register_forward_hook(lambda _module, _inputs, output: dtypes.add(output.dtype))
+    network.net.register_forward_hook(lambda module, _, output: module.training and dtypes.add(output.dtype) or None)
     parts = ("student_clean", "student_features", "teacher_clean", "teacher_adversarial", "teacher_features")
     method = remembered(**{**SMALL, "epsilon": 1 / 255, "step_size": 0.5 / 255}, parts=parts)
     method.run(teacher=digits_teacher, student=network, data=few, run=make_run(precision="bf16"))

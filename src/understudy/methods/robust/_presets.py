@@ -29,13 +29,13 @@ TRADES_THREAT: dict[str, Any] = {"epsilon": 0.031, "step_size": 0.007}
 """Of the released code of TRADES and MART: a little less than 8/255 and 2/255."""
 
 DIGITS: dict[str, Any] = {
-    "epsilon": 0.12, "step_size": 0.03, "attack_steps": 7, "crop_padding": 0, "flip": False,
+    "epsilon": 0.12, "attack_steps": 7, "crop_padding": 0, "flip": False,
     "fit": stepped(40, (28, 36)).model_copy(update={"batch_size": 100}),
 }  # fmt: skip
 """For the embedded digits, whose mirror images are no digits: a radius at which a natural student falls."""
 
 MNIST: dict[str, Any] = {
-    "epsilon": 0.2, "step_size": 0.05, "attack_steps": 7, "crop_padding": 2, "flip": False,
+    "epsilon": 0.2, "attack_steps": 7, "crop_padding": 2, "flip": False,
     "fit": Recipe(epochs=8, batch_size=128, learning_rate=0.1),
 }  # fmt: skip
 """For MNIST with small networks: one short cycle."""

@@ -12,11 +12,10 @@ Fidelity: paper. Where the released code differs:
   on CIFAR-100.
 - It lowers the weights' own rate r to a tenth whenever it lowers the learning rate; here r is multiplied by the share
   of the recipe's learning rate that is on, which is the same with milestones, and also follows a one-cycle schedule.
-- It writes its CIFAR-100 checkpoints under CIFAR-10's name, and none of the weights' state; here both weights, the
-  first losses and so everything they depend on are in each checkpoint.
+- It writes its CIFAR-100 checkpoints under CIFAR-10's name.
 - It keeps the epoch that is best on the test set; here the last one, or the best on held-out training images.
 
-The later B-MTARD (arXiv 2306.16170), which also adjusts each teacher's temperature until both are equally sure, is not
+The weight and the first losses that it depends on are part of each checkpoint. The later B-MTARD (arXiv 2306.16170), which also adjusts each teacher's temperature until both are equally sure, is not
 offered: its rule could not be verified.
 """
 

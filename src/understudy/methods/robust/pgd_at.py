@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from understudy.attacks import Start
 from understudy.losses import hard_cross_entropy
 from understudy.methods.method import Fidelity, preset
+from understudy.methods.robust._presets import QuickPresets
 from understudy.methods.robust_method import PAPER_RECIPE, RobustTraining
 from understudy.training import Recipe
-from understudy.training.from_images import DIGITS, MNIST
 from understudy.training.seen import Seen
 
 
-class PGDAT(RobustTraining):
+class PGDAT(QuickPresets, RobustTraining):
     """Train on perturbed images with the cross-entropy: the robust baseline, and how robust teachers are made.
 
     Madry, Makelov, Schmidt, Tsipras, Vladu: Towards Deep Learning Models Resistant to Adversarial Attacks. ICLR 2018,
@@ -37,18 +37,6 @@ class PGDAT(RobustTraining):
     """Where the attack starts: the image, uniform in the ball, Gaussian of 0.001, or uniform in twice the ball."""
     fit: Recipe = PAPER_RECIPE.model_copy(update={"weight_decay": 5e-4})
     """How the network is trained."""
-
-    @classmethod
-    @preset
-    def digits(cls) -> "PGDAT":
-        """The embedded 8x8 digits at a radius of 0.12: a minute."""
-        return cls(epsilon=0.12, step_size=0.03, attack_steps=7, crop_padding=0, flip=False, fit=DIGITS)
-
-    @classmethod
-    @preset
-    def mnist(cls) -> "PGDAT":
-        """MNIST at a radius of 0.3, with small networks."""
-        return cls(epsilon=0.3, step_size=0.1, attack_steps=7, crop_padding=2, flip=False, fit=MNIST)
 
     @classmethod
     @preset
