@@ -216,16 +216,16 @@ def end_to_end(size: Size, student: str, teacher: str, device: torch.device) -> 
     data = pictures(size.batch * size.batches)
     images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in data.images]
     source, method = network(teacher), rslad(size)
-    without = method.model_copy(update={"file_answers": False})
+    without, attack = method.model_copy(update={"file_answers": False}), method.attack()
 
     def plain() -> None:
         reference_robust.train(
             copy.deepcopy(first).to(device),
             copy.deepcopy(source).to(device),
             images,
-            epsilon=method.epsilon,
-            step_size=method.step_size,
-            steps=method.attack_steps,
+            epsilon=attack.epsilon,
+            step_size=attack.step,
+            steps=attack.steps,
             epochs=size.epochs,
             batch_size=size.batch,
             learning_rate=method.fit.learning_rate,

@@ -44,7 +44,8 @@ def test_every_method_of_the_comparison_can_be_built(robust: ModuleType, tmp_pat
     natural = robust.saved("cnn:widths=3", tmp_path / "natural")
     methods = [robust.build(name, tiny(robust), epochs=1, natural=natural) for name in robust.METHODS]
     assert len({type(method) for method in methods}) == 12
-    assert {(method.epsilon, method.step_size) for method in methods} <= {(8 / 255, 2 / 255), (0.031, 0.007)}
+    threats = {(round(255 * method.attack().epsilon, 3), round(255 * method.attack().step, 3)) for method in methods}
+    assert threats == {(8, 2)}
 
 
 @pytest.mark.parametrize("name", ["pgd_at", "rslad"])

@@ -32,7 +32,7 @@ from understudy.methods.method import Access, Method, Outcome
 from understudy.models import Classifier, Network, Penultimate, resolve_model
 from understudy.runs.run import Run
 from understudy.training import Recipe
-from understudy.training._robust_checks import check_robust_teacher
+from understudy.training.robust_checks import check_robust_teacher
 from understudy.training.from_images import cost_on_images
 from understudy.training.robust import Plan, fit_robust
 from understudy.training.seen import Clean, Seen

@@ -121,7 +121,7 @@ class AdversarialStep:
         )
         if self.warm is not None:
             self.warm.keep(placed.batch, x_adv)
-        return x_adv
+        return x_adv.contiguous(memory_format=torch.channels_last)
 
     def _taught(self, clean: Clean, x_adv: Images) -> dict[str, Any]:
         """Return what the teachers say, those asked after the attack included."""

@@ -15,8 +15,9 @@ Fidelity: paper. Where the released code differs:
 - It writes its CIFAR-100 checkpoints under CIFAR-10's name.
 - It keeps the epoch that is best on the test set; here the last one, or the best on held-out training images.
 
-The weight and the first losses that it depends on are part of each checkpoint. The later B-MTARD (arXiv 2306.16170), which also adjusts each teacher's temperature until both are equally sure, is not
-offered: its rule could not be verified.
+The weight, and the first losses that it depends on, are part of each checkpoint. The later B-MTARD (arXiv 2306.16170),
+which also adjusts each teacher's temperature until both are equally sure, is not offered: its rule could not be
+verified.
 """
 
 from collections.abc import Mapping
