@@ -242,7 +242,14 @@ def main() -> None:
     study = Study(arguments.runs, Setting(), RESULTS)
     if arguments.quick:
         small = Setting(
-            "cnn:widths=8-8", "cnn:widths=2-4", rows=512, teacher_epochs=1, epochs=1, attack_steps=2, attacked=20, attacks="pgd20,cw"
+            "cnn:widths=8-8",
+            "cnn:widths=2-4",
+            rows=512,
+            teacher_epochs=1,
+            epochs=1,
+            attack_steps=2,
+            attacked=20,
+            attacks="pgd20,cw",
         )
         study = Study(arguments.runs, small, arguments.runs / "results")
     carry_out(study, arguments.seeds, arguments.only, arguments.stage)

@@ -118,6 +118,6 @@ def test_it_learns(reference: ModuleType) -> None:
 
 
 SETTINGS = {
-    "epsilon": 1e-3, "step_size": 5e-4, "steps": 3, "batch_size": 4, "learning_rate": 0.0003,
+    "epsilon": 1e-3, "step_size": 5e-4, "steps": 3, "batch_size": 4, "learning_rate": 0.001,
     "weight_decay": 0.0, "seed": 0,
 }  # fmt: skip
