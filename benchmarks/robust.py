@@ -50,36 +50,41 @@ class Size:
     """How much is measured."""
 
     student: str = "resnet18:width=16"
-    """Of (a), and of the first comparison end to end."""
-    teacher: str = "wide_resnet:depth=16,widen=4"
-    """Of both; about as much dearer than the student as WRN-34-10 is than ResNet-18."""
-    small: str = "mobilenet_v2:width=0.25"
-    """Student of the second comparison end to end."""
-    large: str = "resnet18:width=64"
-    """Its teacher; about as much dearer than the student as WRN-34-10 is than MobileNetV2."""
+    """Student of (a)."""
+    teacher: str = "resnet18:width=16"
+    """Teacher of (a); as small, for what is looked at is the work between the passes."""
+    pairs: tuple[tuple[str, str], ...] = (
+        ("resnet18", "wide_resnet:depth=34,widen=10"),
+        ("mobilenet_v2", "wide_resnet:depth=34,widen=10"),
+    )
+    """Students and their teachers of (b) and (c): those of the literature."""
     batch: int = 32
-    """Images of a training step."""
-    steps: int = 5
+    """Images of a training step of (a)."""
+    steps: int = 4
     """Steps of one turn of (a), the first of which does not count."""
-    epochs: int = 2
+    pair_batch: int = 16
+    """Images of a training step of (b) and (c); the papers take 128."""
+    epochs: int = 1
     """Passes over the images of (b) and (c)."""
-    batches: int = 2
+    batches: int = 3
     """Batches in one pass of (b) and (c)."""
     attack_steps: int = 10
     """Steps of the attack."""
-    repeats: int = 5
+    repeats: int = 3
     """Turns of each comparison."""
 
-    def recipe(self, epochs: int) -> Recipe:
+    @staticmethod
+    def recipe(epochs: int, batch: int) -> Recipe:
         """Return SGD as RSLAD is trained with."""
-        return Recipe(epochs=epochs, batch_size=self.batch, learning_rate=0.1, weight_decay=2e-4, schedule="constant")
+        return Recipe(epochs=epochs, batch_size=batch, learning_rate=0.1, weight_decay=2e-4, schedule="constant")
 
 
 def main() -> None:
     """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=Size.repeats, help="turns of each comparison")
-    parser.add_argument("--batch", type=int, default=Size.batch, help="images of a training step")
+    parser.add_argument("--batch", type=int, default=Size.batch, help="images of a training step of (a)")
+    parser.add_argument("--batches", type=int, default=Size.batches, help="training steps of (b) and (c)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="of (a)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="as OMP_NUM_THREADS says if unset")
@@ -88,26 +93,26 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
-    size = Size(batch=arguments.batch, repeats=arguments.repeats)
+    size = Size(batch=arguments.batch, batches=arguments.batches, repeats=arguments.repeats)
     if arguments.quick:
-        size = Size(
-            "resnet18:width=2", "resnet18:width=4", "mobilenet_v2:width=0.1", "resnet18:width=4", 8, 3, repeats=2
-        )
+        pairs = (("resnet18:width=2", "resnet18:width=4"), ("mobilenet_v2:width=0.1", "resnet18:width=4"))
+        size = Size("resnet18:width=2", "resnet18:width=4", pairs, batch=8, pair_batch=8, steps=3, repeats=1)
+    specs = dict.fromkeys([size.student, size.teacher, *(spec for pair in size.pairs for spec in pair)])
     results: dict[str, Any] = {
         "machine": machine(device),
-        "networks": {spec: count_macs(network(spec)) for spec in (size.student, size.teacher, size.small, size.large)},
-        "batch": size.batch,
+        "networks": {spec: count_macs(network(spec)) for spec in specs},
+        "batch": {"a": size.batch, "b": size.pair_batch},
         "attack_steps": size.attack_steps,
+        "b_c_against_published_loop": {},
+        "a_step_over_bare_work": {precision: {} for precision in PRECISIONS},
     }
-    results["a_step_over_bare_work"] = {
-        precision: {name: step_over_bare(size, name, precision, device) for name in arguments.methods}
-        for precision in PRECISIONS
-    }
-    pairs = ((size.student, size.teacher), (size.small, size.large))
-    results["b_c_against_published_loop"] = {
-        f"{student} from {teacher}": end_to_end(size, student, teacher, device) for student, teacher in pairs
-    }
-    write_json(arguments.out, results)
+    for student, teacher in size.pairs:
+        found = end_to_end(size, student, teacher, device)
+        results["b_c_against_published_loop"][f"{student} from {teacher}"] = found
+        write_json(arguments.out, results)
+    for precision, name in itertools.product(PRECISIONS, arguments.methods):
+        results["a_step_over_bare_work"][precision][name] = step_over_bare(size, name, precision, device)
+        write_json(arguments.out, results)
     print(f"written to {arguments.out}")
 
 
@@ -213,7 +218,7 @@ class Bare:
 
 def end_to_end(size: Size, student: str, teacher: str, device: torch.device) -> dict[str, object]:
     """(b) and (c): from a teacher and images to a trained student, everything of ours on file."""
-    data = pictures(size.batch * size.batches)
+    data = pictures(size.pair_batch * size.batches)
     images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in data.images]
     source, method = network(teacher), rslad(size)
     without, attack = method.model_copy(update={"file_answers": False}), method.attack()
@@ -227,7 +232,7 @@ def end_to_end(size: Size, student: str, teacher: str, device: torch.device) -> 
             step_size=attack.step,
             steps=attack.steps,
             epochs=size.epochs,
-            batch_size=size.batch,
+            batch_size=size.pair_batch,
             learning_rate=method.fit.learning_rate,
             weight_decay=method.fit.weight_decay,
             seed=SEED,
@@ -248,7 +253,7 @@ def end_to_end(size: Size, student: str, teacher: str, device: torch.device) -> 
     show(title, found, "aim: first student >= 2.5, second student, MobileNetV2, >= 4")
     for precision, (value, low, high) in gains.items():
         print(f"(c) answers on file, second student, {precision}: {value:.2f} times as fast ({low:.2f} to {high:.2f})")
-    return {**found, "c_gain_of_answers_on_file": gains, "trained_rows": size.epochs * size.batches * size.batch}
+    return {**found, "c_gain_of_answers_on_file": gains, "trained_rows": size.epochs * len(data)}
 
 
 def students(
@@ -287,14 +292,14 @@ def build(name: str, size: Size, *, epochs: int, natural: str) -> RobustMethod:
     """Return a method as the literature attacks: 10 steps of 2/255 within 8/255, crops of 4 pixels and flips."""
     cls: type[Method] = catalogue.load(name)
     more = {"natural_teacher": natural} if name == "mtard" else {}
-    found = cls(attack_steps=size.attack_steps, fit=size.recipe(epochs), **more)
+    found = cls(attack_steps=size.attack_steps, fit=size.recipe(epochs, size.batch), **more)
     assert isinstance(found, RobustMethod)
     return found
 
 
 def rslad(size: Size) -> RSLAD:
     """Return RSLAD with its own attack and weights."""
-    return RSLAD(attack_steps=size.attack_steps, fit=size.recipe(size.epochs))
+    return RSLAD(attack_steps=size.attack_steps, fit=size.recipe(size.epochs, size.pair_batch))
 
 
 def now(device: torch.device) -> Turn:

@@ -28,8 +28,10 @@ def robust(program: Callable[[str], ModuleType]) -> ModuleType:
 
 
 def tiny(robust: ModuleType, **changes: int):
-    specs = ("cnn:widths=2", "cnn:widths=3", "cnn:widths=2", "cnn:widths=3")
-    return robust.Size(*specs, **{"batch": 4, "steps": 3, "repeats": 1, "attack_steps": K, **changes})
+    specs = ("cnn:widths=2", "cnn:widths=3")
+    return robust.Size(
+        *specs, (specs,), **{"batch": 4, "pair_batch": 4, "steps": 3, "repeats": 1, "attack_steps": K, **changes}
+    )
 
 
 @pytest.mark.parametrize("name", COSTS)

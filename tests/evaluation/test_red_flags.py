@@ -220,6 +220,20 @@ def test_attacks_of_one_strength_may_part_on_a_few_images() -> None:
     assert not check.flagged
 
 
+@pytest.mark.parametrize(("extra", "wrong"), [({}, True), ({"autoattack": 0.4}, False)])
+def test_a_margin_attack_that_falls_behind_is_a_flag_unless_autoattack_settles_it(
+    extra: dict[str, float], wrong: bool
+) -> None:
+    """20 images against 9 of 500: 2.2 points, one-sided p = 0.03."""
+    pgd = _standing(0.7)
+    cw = pgd.clone()
+    cw[:9], cw[700:720] = False, True
+    others = {name: _standing(share) for name, share in extra.items()}
+    check = next(check for check in compare(_suite(pgd20=pgd, cw=cw, **others), LABELS) if check.name == "order")
+    assert check.flagged == wrong
+    assert "cw breaks 11 images fewer than pgd20" in check.measured
+
+
 def test_more_steps_that_break_more_are_a_remark_and_no_flag() -> None:
     for share, passed in ((0.495, True), (0.48, False)):
         suite = _suite(pgd20=_standing(0.5), pgd100x5=_standing(share))

@@ -95,6 +95,20 @@ def test_a_collapse_is_rolled_back_and_more_steps_are_taken(
     ]
 
 
+def test_a_slow_collapse_is_measured_from_the_best_epoch(
+    module: Trained, data: ImageSet, run: Run, scores: Callable[..., None]
+) -> None:
+    watcher, optimiser = guard(module, data, run), optimiser_of(module)
+    watcher.restore(0, {})
+    scores(0.60, 0.54, 0.49)
+    digests = []
+    for epoch in range(3):
+        digests.append(move(module))
+        watcher.epoch_ended(epoch, module, optimiser)
+    assert watcher.collapsed == 3
+    assert digest(module.state_dict()) == digests[0]
+
+
 def test_a_guard_resumes_before_and_after_a_collapse(
     module: Trained, data: ImageSet, make_run: MakeRun, scores: Callable[..., None]
 ) -> None:
@@ -140,11 +154,11 @@ def test_the_best_weights_are_kept_and_the_first_of_equals(
 
 
 def test_what_is_measured(module: Trained, data: ImageSet) -> None:
-    """PGD-10 on the mirror as it was last refreshed: no better than clean, and the same for the same stream."""
+    """PGD on the mirror as it was last refreshed: no better than clean, and the same for the same stream."""
     mirror = Mirror(student_of(module))
     with torch.no_grad():
         clean = float((mirror(data.images / 255).argmax(dim=1) == data.labels).float().mean())
-    attack = watching(QUICK)
+    attack = watching(QUICK, steps=10)
     assert (attack.steps, attack.epsilon, attack.step, attack.start) == (10, 0.1, 0.025, "uniform")
     found = [robust_accuracy(mirror, data, attack, stream(0, "look", step=step)) for step in (0, 0, 1)]
     assert found[0] == found[1]

@@ -61,7 +61,7 @@ FLAGS: dict[str, About] = {
     "order": About(
         "a stronger attack breaks less than a weaker one",
         "AutoAttack <= CW <= PGD <= FGSM in robust accuracy",
-        "The stronger attack is misled by the network's gradients, so even its number is too high.",
+        "Either its smaller steps come less far on this network, or its gradients mislead; its own number is too high.",
         "add autoattack, and look for what hides the gradient",
     ),
     "square": About(

@@ -64,6 +64,10 @@ class Method(BaseModel, ABC):
             ConfigError: the teacher, or the bank drawn earlier, does not fit the method's values.
         """
 
+    def reads_bank(self) -> bool:
+        """Return whether a run with these values uses a bank of an earlier one; most methods know of none."""
+        return False
+
     def other_teachers(self) -> dict[str, str]:
         """Return the specs of further teachers by name; most methods have none."""
         return {}

@@ -6,10 +6,10 @@ A method is its fields, its presets, what it `uses` of a batch, and its `loss`; 
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from understudy.attacks import (
@@ -32,15 +32,17 @@ from understudy.methods.method import Access, Method, Outcome
 from understudy.models import Classifier, Network, Penultimate, resolve_model
 from understudy.runs.run import Run
 from understudy.training import Recipe
-from understudy.training.robust_checks import check_robust_teacher
 from understudy.training.from_images import cost_on_images
 from understudy.training.robust import Plan, fit_robust
+from understudy.training.robust_checks import check_robust_teacher
 from understudy.training.seen import Clean, Seen
-from understudy.training.teachers import Teachers, View
+from understudy.training.teachers import MOST_PADDING, Teachers, View
 
 __all__ = ["PAPER_RECIPE", "Clean", "Inner", "RobustDistiller", "RobustMethod", "RobustTraining", "Seen"]
 
 Inner = Literal["ce", "kl_teacher", "kl_student", "moving"]
+
+_LINF_EPSILON = 8 / 255
 
 PAPER_RECIPE = Recipe(
     epochs=200,
@@ -62,14 +64,14 @@ class RobustMethod(Method):
 
     norm: Norm = "linf"
     """How the size of a perturbation is measured."""
-    epsilon: Radius = 8 / 255
+    epsilon: Radius = _LINF_EPSILON
     """Largest perturbation, in pixel units of [0, 1]; 8/255 may be written so [ε]."""
     step_size: OptionalRadius = None
     """Length of one step of the attack, likewise; a quarter of epsilon where none is given [η]."""
     attack_steps: PositiveInt = 10
     """Steps of the attack on each batch [K]."""
     start: Start = "gaussian"
-    """Where the attack starts: the image, uniform in the ball, Gaussian of 0.001, or uniform in twice the ball."""
+    """Where the attack starts: the image, uniform in the ball, Gaussian of 0.001, or twice the ball, cut to it."""
     crop_padding: NonNegativeInt = 4
     """Pixels of padding for random crops; 0 leaves images where they are."""
     flip: bool = True
@@ -77,17 +79,17 @@ class RobustMethod(Method):
     reduction: RobustReduction = "mean"
     """Mean of the losses over samples, or that over the number of classes, as some authors' code has it."""
     single_step: Literal["none", "fgsm_rs", "n_fgsm"] = "none"
-    """One step of 1.25 ε from a uniform start, or of ε from a wide one, in the place of the whole attack."""
+    """One step of 1.25 ε from a uniform start, or of ε from a wide one; takes the place of attack_steps and start."""
     guard: bool = False
     """Whether single-step training is watched, and rolled back where it collapses."""
     guard_steps: PositiveInt = 3
-    """Steps of the attack after a collapse, of 1.5 ε together."""
+    """Steps of the attack after a collapse, of 1.5 ε together (a single one of 1.25 ε)."""
     warm_start: bool = False
     """Whether the attack on an image goes on from the perturbation of the epoch before."""
-    warm_start_reset: PositiveInt = 10
+    warm_start_reset: Annotated[int, Field(ge=2)] = 10
     """Epochs between fresh starts of warm-started perturbations."""
     held_out: NonNegativeInt = 0
-    """Training images kept back, on which PGD-10 is measured after each epoch."""
+    """Training images kept back, on which PGD-20 is measured after each epoch."""
     keep: Literal["last", "best"] = "last"
     """Which weights the run ends with; the others are kept beside them where images are held out."""
     fit: Recipe = PAPER_RECIPE
@@ -96,6 +98,9 @@ class RobustMethod(Method):
     @model_validator(mode="after")
     def _fits_together(self) -> "RobustMethod":
         check_radius(self.epsilon, self.norm)
+        check_radius(self.step_size or 0.0, self.norm, where="step_size")
+        if self.norm == "l2" and self.epsilon == _LINF_EPSILON:
+            raise ValueError("epsilon 8/255 is a radius for linf, and next to nothing in l2: give one, such as 0.5")
         if self.keep == "best" and self.held_out == 0:
             raise ConfigError(
                 "keep best has no images to choose the best weights on",
@@ -104,6 +109,8 @@ class RobustMethod(Method):
             )
         if self.guard and self.single_step == "none":
             raise ValueError("guard watches single-step training alone: choose a single_step too")
+        if self.warm_start and (self.norm == "l2" or self.single_step == "n_fgsm"):
+            raise ValueError("warm_start is for linf, and n_fgsm needs its noise: leave one of them out")
         if self.inner == "moving" and self.single_step != "none":
             raise ValueError("single_step is not for attacks in which the teacher moves")
         return self
@@ -204,9 +211,15 @@ class RobustDistiller(RobustMethod):
     """Base of the methods that distil a robust teacher."""
 
     file_answers: bool = True
-    """Whether the teacher's answers to clean crops and flips are put on file, and not asked for twice."""
+    """Whether the teacher's logits on clean crops and flips are filed; of no effect where its features are wanted."""
     igdm: NonNegativeFloat = 0.0
     """Weight of matching the teacher's change from x−δ to x+δ, growing over the epochs; 0 is off [α_I]."""
+
+    def reads_bank(self) -> bool:
+        """Answers on file are of use where the teacher's logits on clean views are wanted, and its features are not."""
+        uses = self._uses()
+        files = self.file_answers and self.crop_padding <= MOST_PADDING
+        return files and "teacher_clean" in uses and "teacher_features" not in uses
 
     @property
     def other_view(self) -> View:

@@ -66,7 +66,7 @@ class Run:
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
         self.device = options.torch_device()
         self.config = resolved_config(config, options)
-        self._progress = progress if progress is not None and self.rank == 0 else Silent()
+        self.progress = progress if progress is not None and self.rank == 0 else Silent()
         self._claim(facts or {})
         self.wait()  # or another process could put files into a folder that rank 0 has yet to find free
         self.events = EventLog(self.folder / "events.jsonl", writes=self.rank == 0)
@@ -98,7 +98,7 @@ class Run:
         """Show a named phase and add its wall time to `timing.json`."""
         start = time.monotonic()
         try:
-            with tracking(self._progress, name, total=total, done=done, unit=unit) as track:
+            with tracking(self.progress, name, total=total, done=done, unit=unit) as track:
                 yield track
         finally:
             if self.rank == 0 and done < total:

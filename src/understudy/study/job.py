@@ -101,8 +101,8 @@ def make_job(
         raise ConfigError(f"{name} takes no teacher", where="--teacher", fix="leave it out")
     if entry.data:
         require(data, "--data", f"the images that {name} learns from, for instance digits")
-    if bank is not None and (entry.family not in ("data_free", "robust") or verb != "distil"):
-        raise ConfigError(f"{name} takes no bank", where="--bank", fix="leave it out")
+    if bank is not None and not method.reads_bank():
+        raise ConfigError(f"{name}, with these values, takes no bank", where="--bank", fix="leave it out")
     resolved = validated(RunOptions, dict(run_options or {}), where="run options")
     return Job(name, method, str(model), resolved, preset, teacher, data, bank, teacher_sha256)
 

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from understudy import catalogue
 from understudy.data import ImageSet
 from understudy.evaluation import evaluate, predict, throughput
 from understudy.evaluation.features import embed
 from understudy.evaluation.probe import Probes, probe
-from understudy.evaluation.robustness import attack_suite, share
+from understudy.evaluation.robustness import attack_suite, share, some_rows
 from understudy.methods.method import Outcome
 from understudy.models import Classifier, Encoder, Network, count_macs, count_parameters, model_digest
 from understudy.runs.run import Run
@@ -62,7 +60,7 @@ def measure(
             others = None if network is teacher else answers
             scores[key] = evaluate(network, held, teacher_logits=others).to_json()
             if threat := outcome.facts.get("threat"):
-                scores[key]["robust"] = robust_scores(network, held, threat, seed=run.seed)
+                scores[key]["robust"] = robust_scores(network, held, threat, run=run, name=key)
     data = None
     if test is not None:
         data = {"source": data_source, "split": test.split, "rows": len(test), "classes": list(test.classes)}
@@ -82,10 +80,14 @@ def measure(
     }
 
 
-def robust_scores(network: Network, test: ImageSet, threat: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
+def robust_scores(
+    network: Network, test: ImageSet, threat: Mapping[str, Any], *, run: Run, name: str
+) -> dict[str, Any]:
     """Return accuracy under two quick attacks within the threat that a method trained against."""
-    few = test.take(torch.arange(min(len(test), ROBUST_ROWS)))
-    suite = attack_suite(network, few, attacks=ROBUST_ATTACKS, **threat, seed=seed)
+    few = test.take(some_rows(len(test), ROBUST_ROWS))
+    suite = attack_suite(
+        network, few, attacks=ROBUST_ATTACKS, **threat, seed=run.seed, progress=run.progress, name=name
+    )
     attacks = {name: share(suite.robust(name)).to_json() for name in ROBUST_ATTACKS}
     return {**threat, "rows": len(few), "attacks": attacks, "worst": share(suite.worst).to_json()}
 

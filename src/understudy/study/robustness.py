@@ -13,13 +13,12 @@ from understudy.evaluation._batches import Bench
 from understudy.evaluation._outcomes import Attacked
 from understudy.evaluation.masking import Sweep, everything, rescaled, sweep, transfer
 from understudy.evaluation.red_flags import Check, chance, compare, examine, normalised_outside
-from understudy.evaluation.robustness import Suite, check_installed, make_bench, run_suite
+from understudy.evaluation.robustness import Suite, check_installed, make_bench, run_suite, some_rows
 from understudy.models import Classifier, model_digest, resolve_model
 from understudy.report import write_robustness_report
 from understudy.runs.files import read_json, write_json
 from understudy.runs.progress import ProgressSink
 from understudy.runs.run import Run
-from understudy.runs.seeds import stream
 from understudy.runs.tensors import digest
 from understudy.study.robustness_examples import EXAMPLES, Tried, save_examples
 from understudy.study.robustness_job import Robustness, check_acknowledged, make_robustness
@@ -95,7 +94,7 @@ def prepare(job: Robustness) -> Ready:
     """
     check_installed(job.attacks)
     whole = load_images(job.data, job.split)
-    positions = _chosen(len(whole), job.rows)
+    positions = some_rows(len(whole), job.rows)
     data = whole.take(positions)
     device = job.run.torch_device()
     specs = _checkpoints(job.model)
@@ -125,14 +124,6 @@ def _checkpoints(spec: str) -> dict[str, str]:
     return {"last": spec, "best": str(kept / "best")} if (kept / "best" / "model").is_dir() else {"last": spec}
 
 
-def _chosen(total: int, rows: int | None) -> torch.Tensor:
-    """Return which images to try: fewer are among those of more, and whoever is evaluated meets the same ones."""
-    if rows is None or rows >= total:
-        return torch.arange(total)
-    order = torch.randperm(total, generator=stream(0, "rows to evaluate"))
-    return order[:rows].sort().values
-
-
 def _try(
     job: Robustness,
     ready: Ready,
@@ -155,7 +146,7 @@ def _try(
         progress=progress,
         name=key,
     )
-    seen = ready.data.take(range(min(_EXAMINED, len(ready.data))))
+    seen = ready.data.take(some_rows(len(ready.data), _EXAMINED))
     x = as_float(seen.images)
     if key == "teacher":
         suite = run_suite(bench, job.own_attacks)

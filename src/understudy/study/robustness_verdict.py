@@ -80,7 +80,7 @@ def _difference(record: Mapping[str, Any]) -> str:
     better = "more" if row["difference"] >= 0 else "fewer"
     points = f"{abs(100 * row['difference']):.1f} points"
     sure = "more than chance explains" if row["p_value"] < 0.05 else "which chance may explain"
-    test = f"McNemar's exact test: p = {row['p_value']:.2g}, {sure}"
+    test = f"McNemar's exact test of these two networks: p = {row['p_value']:.2g}, {sure}; another seed moves either"
     return f"Image by image the first is right on {points} {better} ({test})."
 
 

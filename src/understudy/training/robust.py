@@ -14,11 +14,11 @@ from understudy.data import Augment, Batches, ImageSet
 from understudy.models import Classifier, Mirror
 from understudy.runs.run import Run
 from understudy.runs.seeds import stream
-from understudy.training.robust_checks import check_robust
 from understudy.training.adversarial import AdversarialStep, Placed, Trained
 from understudy.training.companion import Companion
 from understudy.training.loop import fit
 from understudy.training.recipe import Recipe
+from understudy.training.robust_checks import check_robust
 from understudy.training.seen import Clean, Seen
 from understudy.training.teachers import Teachers, staff
 from understudy.training.warm_start import WarmStart

@@ -14,12 +14,12 @@ from understudy.runs.seeds import stream
 
 _BATCH = 512
 DROP = 0.1
-"""Largest fall of the robust accuracy from one epoch to the next that the guard lets pass."""
+"""Largest fall of the robust accuracy below its best that the guard lets pass."""
 
 
-def watching(attack: Attack) -> Attack:
-    """Return PGD-10 for the radius of an attack: uniform start, steps of ε/4."""
-    return Attack(norm=attack.norm, epsilon=attack.epsilon, step=attack.epsilon / 4, steps=10, start="uniform")
+def watching(attack: Attack, *, steps: int) -> Attack:
+    """Return PGD for the radius of an attack: uniform start, steps of ε/4."""
+    return Attack(norm=attack.norm, epsilon=attack.epsilon, step=attack.epsilon / 4, steps=steps, start="uniform")
 
 
 def robust_accuracy(mirror: Mirror, data: ImageSet, attack: Attack, generator: torch.Generator) -> float:
@@ -39,7 +39,7 @@ class HoldOut:
     Args:
         mirror: of the student, in float32.
         data: images kept back, on the run's device.
-        attack: the attack that is trained with; measured is PGD-10 at its radius.
+        attack: the attack that is trained with; measured is PGD-20 at its radius.
         steps_per_epoch: of the phase.
         run: whose event log gets an entry an epoch, in the phase "held_out".
     """
@@ -47,7 +47,7 @@ class HoldOut:
     name = "held_out"
 
     def __init__(self, mirror: Mirror, data: ImageSet, *, attack: Attack, steps_per_epoch: int, run: Run) -> None:
-        self._mirror, self._data, self._attack = mirror, data, watching(attack)
+        self._mirror, self._data, self._attack = mirror, data, watching(attack, steps=20)
         self._steps_per_epoch, self._run = steps_per_epoch, run
         self.last = self.best = -1.0
         self.best_epoch = 0
@@ -85,9 +85,9 @@ class HoldOut:
 class Guard:
     """Watches single-step training for catastrophic overfitting; on a collapse it goes back and takes more steps.
 
-    After each epoch PGD-10 is run on a few hundred training images. Where the robust accuracy falls by more than ten
-    points from one epoch to the next, the weights of the epoch before come back, the optimiser starts anew, and the
-    attack is the safe one from then on.
+    After each epoch PGD-10 is run on a few hundred training images. Where the robust accuracy falls more than ten
+    points below its best, the weights of that epoch come back, the optimiser starts anew, and the attack is the safe
+    one from then on.
 
     Args:
         mirror: of the student.
@@ -122,17 +122,17 @@ class Guard:
         self._good = {name: value.to(self._run.device, copy=True) for name, value in weights.items()}
 
     def state(self, step: int) -> dict[str, Tensor]:  # noqa: ARG002 (the protocol's signature)
-        """Return the last good epoch's score and weights, and the epoch of the collapse."""
+        """Return the best epoch's score and weights, and the epoch of the collapse."""
         scores = torch.tensor([self.robust, float(self.collapsed)], dtype=torch.float64)
         return {"scores": scores, **{f"good.{name}": value for name, value in self._good.items()}}
 
     def epoch_ended(self, epoch: int, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-        """Measure; keep the weights, or go back to those of the epoch before."""
+        """Measure; keep the weights if they are the best so far, or go back to those after a fall."""
         if self.collapsed:
             return
         self._mirror.refresh()
         generator = stream(self._run.seed, self.name, step=epoch, device=self._run.device)
-        robust = robust_accuracy(self._mirror, self._data, watching(self._quick), generator)
+        robust = robust_accuracy(self._mirror, self._data, watching(self._quick, steps=10), generator)
         fell = bool(self._good) and self.robust - robust > DROP
         self._run.events.append(self.name, epoch + 1, {"robust": robust, "rolled_back": float(fell)})
         if fell:
@@ -140,6 +140,6 @@ class Guard:
             module.load_state_dict(self._good)
             optimiser.state.clear()
             self._good = {}
-        else:
+        elif not self._good or robust >= self.robust:
             self.robust = robust
             self._good = {name: value.detach().clone() for name, value in module.state_dict().items()}

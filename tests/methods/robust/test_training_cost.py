@@ -25,7 +25,7 @@ COSTS: dict[str, tuple[dict[str, object], int, int]] = {
     "mart": ({}, 2 * K + 6, 0),
     "ard": ({"alpha": 1.0}, 2 * K + 3, 1),
     "ard, labels too": ({"alpha": 0.9}, 2 * K + 6, 1),
-    "iad": ({}, 2 * K + 6, 2),
+    "iad": ({"warm_up": 0}, 2 * K + 6, 2),
     "rslad": ({}, 2 * K + 6, 1),
     "akd": ({}, 2 * K + 3, 1),
     "gacd": ({}, 2 * K + 3, 1),

@@ -461,6 +461,10 @@ class CAKE(Method):
         """Return the fields that bear on what is drawn, so that one bank can serve several students."""
         return self.model_dump(mode="json", exclude=_STUDENT_FIELDS)
 
+    def reads_bank(self) -> bool:
+        """Samples that another run has drawn may take the place of new ones."""
+        return True
+
     def check_teacher(self, teacher: Classifier, student: Classifier, *, bank: Bank | None = None) -> None:
         """Refuse a teacher of too few classes, a student of other coordinates, and a bank drawn otherwise."""
         check_student(student, about(teacher, {}), where="the student")

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from understudy.attacks import Start
 from understudy.losses import hard_cross_entropy, kl_rows, reduce_rows
 from understudy.methods.method import Access, Fidelity, preset
-from understudy.methods.robust._presets import DIGITS, MNIST, QuickPresets
+from understudy.methods.robust._presets import CIFAR10, DIGITS, MNIST, QuickPresets
 from understudy.methods.robust_method import Inner, RobustDistiller
 from understudy.training.seen import Seen
 from understudy.training.teachers import View
@@ -77,7 +77,12 @@ class IAD(QuickPresets, RobustDistiller):
     """Where the attack starts; a uniform start, as in the released code."""
 
     @model_validator(mode="after")
-    def _weights_leave_the_labels_something(self) -> "IAD":
+    def _something_is_left(self) -> "IAD":
+        if self.warm_up >= self.fit.epochs:
+            raise ValueError(
+                f"warm_up of {self.warm_up} epochs leaves nothing of {self.fit.epochs}: the teacher would be trusted "
+                "fully to the end; set warm_up to about a fifth of the epochs"
+            )
         if self.robust_weight + self.natural_weight > 1:
             raise ValueError("robust_weight and natural_weight sum to more than 1: lower one of them")
         return self
@@ -93,6 +98,12 @@ class IAD(QuickPresets, RobustDistiller):
     def official_cifar10(cls) -> "IAD":
         """The released code's form with one teacher."""
         return cls(variant="released")
+
+    @classmethod
+    @preset
+    def cifar10(cls) -> "IAD":
+        """CIFAR-10 at a radius of 8/255, in 30 epochs of one cycle; trust after 9."""
+        return cls(warm_up=9, **CIFAR10)
 
     @classmethod
     @preset
