@@ -291,7 +291,7 @@ def gain(turns: dict[str, list[Turn]], precision: str) -> tuple[float, float, fl
 def build(name: str, size: Size, *, epochs: int, natural: str) -> RobustMethod:
     """Return a method as the literature attacks: 10 steps of 2/255 within 8/255, crops of 4 pixels and flips."""
     cls: type[Method] = catalogue.load(name)
-    more = {"natural_teacher": natural} if name == "mtard" else {}
+    more: dict[str, Any] = {"mtard": {"natural_teacher": natural}, "iad": {"warm_up": 0}}.get(name, {})
     found = cls(attack_steps=size.attack_steps, fit=size.recipe(epochs, size.batch), **more)
     assert isinstance(found, RobustMethod)
     return found

@@ -21,6 +21,7 @@ from understudy.attacks.objectives import (
 from understudy.attacks.perturb import perturb
 from understudy.attacks.radius import (
     RADIUS,
+    SLACK,
     Norm,
     OptionalRadius,
     Radius,
@@ -34,6 +35,7 @@ __all__ = [
     "AUTOATTACK",
     "DLR",
     "RADIUS",
+    "SLACK",
     "Attack",
     "AutoAttackProgress",
     "AutoAttackResult",

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from understudy.attacks._components import Effort, Remarks, build, shape_for
 from understudy.attacks._evidence import Evidence, Unit
 from understudy.attacks._oracle import Oracle
-from understudy.attacks.radius import Norm
+from understudy.attacks.radius import SLACK, Norm
 from understudy.errors import ConfigError, DataError, DivergenceError, IntegrityError, ShapeError
 
-_SLACK = {"linf": 1e-6, "l2": 1e-5}  # what float32 costs: x ± ε is rounded at each pixel, an L2 length over all of them
 _ASKED_AGAIN = 16
 
 
@@ -152,7 +151,7 @@ class Trial:
         images = unit.images.flatten(1)
         delta = (images.double() - self.x[unit.fooled].cpu().flatten(1).double()).abs()
         size = delta.amax(1) if self.norm == "linf" else delta.square().sum(1).sqrt()
-        return (size <= self.epsilon + _SLACK[self.norm]) & (images >= 0).all(1) & (images <= 1).all(1)
+        return (size <= self.epsilon + SLACK[self.norm]) & (images >= 0).all(1) & (images <= 1).all(1)
 
     def right_again(self, unit: Unit) -> int:
         """Return how many of a unit's images the network gets right when it is asked once more."""

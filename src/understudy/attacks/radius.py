@@ -12,6 +12,10 @@ Norm = Literal["linf", "l2"]
 """How the size of a perturbation is measured: its largest pixel, or its Euclidean length over all pixels."""
 
 
+SLACK: dict[Norm, float] = {"linf": 1e-6, "l2": 1e-5}
+"""What float32 may add to a radius: x ± ε is rounded at each pixel, an L2 length over all of them."""
+
+
 @dataclass(frozen=True)
 class RadiusMarker:
     """Marks a field as a radius; the command line shows its default as people write it."""

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from understudy.attacks import Norm
+from understudy.attacks import SLACK, Norm
 from understudy.data import ImageSet, as_float
 from understudy.errors import DivergenceError
 from understudy.evaluation._exact import exact
@@ -22,9 +22,6 @@ from understudy.runs.interrupts import Interrupted, asked_to_stop
 from understudy.runs.progress import ProgressSink, Silent, tracking
 from understudy.runs.seeds import stream
 from understudy.runs.tensors import save_tensors
-
-LEEWAY = 1e-6
-"""What float32 may add to the largest change of a pixel."""
 
 Perturb = Callable[[Float[Tensor, "b c h w"], Int64[Tensor, " b"], torch.Generator], Float[Tensor, "b c h w"]]
 """Makes perturbed images of clean ones; the generator is that of the batch."""
@@ -163,7 +160,7 @@ class Bench:
         change = (x_adv.double() - x.double()).flatten(1)
         size = change.abs().amax(1) if self.norm == "linf" else change.norm(dim=1)
         boxed = (x_adv.flatten(1).amin(1) >= 0) & (x_adv.flatten(1).amax(1) <= 1)
-        return (boxed & (size <= radius + LEEWAY)).cpu()
+        return (boxed & (size <= radius + SLACK[self.norm])).cpu()
 
     def classes(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, " b"]:
         """Return the network's top classes.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from understudy import catalogue
-from understudy.attacks import AUTOATTACK, named, radius_text
+from understudy.attacks import AUTOATTACK, named, parse_radius, radius_text
 from understudy.data import ImageSet
 from understudy.evaluation._flag_words import FLAGS
 from understudy.evaluation.masking import REFERENCE, parting
@@ -215,13 +215,19 @@ def _notes(job: Robustness, rows: int, of: int, tried: Mapping[str, Tried]) -> l
 
 def _command(job: Robustness, acknowledged: Sequence[str]) -> str:
     words = ["understudy", "evaluate", job.model, "--data", job.data, "--attack", ",".join(job.attacks)]
-    words += ["--epsilon", radius_text(job.epsilon), "--norm", job.norm, "--seed", str(job.run.seed)]
-    words += ["--sweep", ",".join(map(radius_text, job.sweep)), "--batch-size", str(job.batch_size)]
+    words += ["--epsilon", _in_full(job.epsilon), "--norm", job.norm, "--seed", str(job.run.seed)]
+    words += ["--sweep", ",".join(map(_in_full, job.sweep)), "--batch-size", str(job.batch_size)]
     optional: dict[str, object] = {"split": job.split if job.split != "test" else None, "rows": job.rows}
     optional |= {"against": job.against, "teacher": job.teacher, "acknowledge": ",".join(acknowledged) or None}
     for name, value in optional.items():
         words += [f"--{name}", str(value)] if value is not None else []
     return shlex.join(words)
+
+
+def _in_full(radius: float) -> str:
+    """Return a radius as people write it where that is the same number, and with all its digits where not."""
+    text = radius_text(radius)
+    return text if parse_radius(text) == radius else repr(radius)
 
 
 def _of_autoattack(job: Robustness) -> dict[str, str]:
