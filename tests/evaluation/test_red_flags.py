@@ -192,6 +192,15 @@ def _standing(share: float) -> Tensor:
 LABELS = torch.arange(1000) % 10
 
 
+def test_what_a_check_has_broken_is_broken_in_the_worst_case() -> None:
+    suite = _suite(pgd20=_standing(0.98))
+    assert int(suite.worst.sum()) == 980
+    suite = replace(suite, checked=_standing(0.05))
+    assert int(suite.worst.sum()) == 50
+    assert suite.fell_to_checks == 930
+    assert int(suite.robust("pgd20").sum()) == 980  # the attack's own number stays
+
+
 @pytest.mark.parametrize(
     ("attacks", "wrong"),
     [

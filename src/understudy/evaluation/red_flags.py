@@ -190,6 +190,9 @@ def normalised_outside(model: nn.Module, x: Float[Tensor, "b c h w"], labels: In
 
 def _normalised(model: nn.Module, x: Tensor, labels: Tensor, logits: Tensor) -> Check:
     """Ask once more, with mean 0 and deviation 1: a network that does so itself is right on fewer of them."""
+    inside = getattr(model, "normalise", None)
+    if inside is not None and (bool(inside.mean.any()) or bool((inside.std != 1).any())):
+        return Check("normalisation", True, "the network normalises images itself")
     mean, std = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True).clamp_min(1 / 255)
     with torch.no_grad():
         other = model((x - mean) / std).float().argmax(1) == labels

@@ -42,11 +42,19 @@ class Suite:
     clean: Tensor
     predicted: Tensor
     attacks: Mapping[str, Attacked]
+    checked: Tensor | None = None
+    """Whether each image stands the attacks that checks have made on the way, within the same threat. Shape (n,)."""
 
     @property
     def worst(self) -> Bool[Tensor, " n"]:
-        """Whether each image is right as it is and under every attack."""
-        return self.under(self.attacks)
+        """Whether each image is right as it is and under every attack, those of the checks included."""
+        named = self.under(self.attacks)
+        return named if self.checked is None else named & self.checked
+
+    @property
+    def fell_to_checks(self) -> int:
+        """Images that only an attack of the checks has broken."""
+        return int(self.under(self.attacks).sum()) - int(self.worst.sum())
 
     def under(self, names: Mapping[str, object] | Sequence[str]) -> Bool[Tensor, " n"]:
         """Return whether each image is right as it is and under all of the named attacks."""

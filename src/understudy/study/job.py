@@ -89,7 +89,14 @@ def make_job(
     cls = catalogue.load(name, verb=verb)
     # All of it, so that a single value of a nested table overrides that value and not the whole table.
     base = cls.preset(preset).model_dump() if preset else defaults(cls)
-    method = cls.checked(merged(base, options or {}), where=f"options of {name}")
+    given = options or {}
+    if entry.family == "robust" and given.get("norm") == "l2" and "epsilon" not in given:
+        raise ConfigError(
+            "--epsilon is missing: the default and those of the presets are radii for linf",
+            where="--norm l2",
+            fix="give a Euclidean radius, for instance --epsilon 0.5",
+        )
+    method = cls.checked(merged(base, given), where=f"options of {name}")
     require(model, "--student" if verb == "distil" else "--model", "the network to train, for instance cnn")
     if verb == "distil":
         require(

@@ -1,7 +1,7 @@
 """An evaluation under attack from start to end: attacks, checks, verdict, page. The same call again goes on."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,9 @@ import torch
 
 from understudy.data import ImageSet, as_float, check_fits, load_images
 from understudy.errors import ConfigError
-from understudy.evaluation._batches import Bench
 from understudy.evaluation._outcomes import Attacked
 from understudy.evaluation.masking import Sweep, everything, rescaled, sweep, transfer
-from understudy.evaluation.red_flags import Check, chance, compare, examine, normalised_outside
+from understudy.evaluation.red_flags import chance, compare, examine, normalised_outside
 from understudy.evaluation.robustness import Suite, check_installed, make_bench, run_suite, some_rows
 from understudy.models import Classifier, model_digest, resolve_model
 from understudy.report import write_robustness_report
@@ -156,9 +155,19 @@ def _try(
     suite = run_suite(bench, job.attacks)
     moved = transfer(bench, suite, ready.networks["teacher"]) if key == "last" and "teacher" in ready.networks else None
     curve = sweep(bench, suite, [*job.sweep, everything(bench)])
-    checks += _compared(bench, suite, curve, moved)
+    smaller = rescaled(bench, suite)
+    checks += compare(suite, ready.data.labels, rescaled=smaller, sweep=curve, transferred=moved)
+    suite = replace(suite, checked=_stands_checks(suite, job.epsilon, curve, (smaller, moved)))
     return Tried(key, ready.specs[key], network, suite, checks, curve, moved)
 
 
-def _compared(bench: Bench, suite: Suite, curve: Sweep, moved: Attacked | None) -> list[Check]:
-    return compare(suite, bench.data.labels, rescaled=rescaled(bench, suite), sweep=curve, transferred=moved)
+def _stands_checks(suite: Suite, epsilon: float, curve: Sweep, further: Sequence[Attacked | None]) -> torch.Tensor:
+    """Return which images stand what was tried on the way: smaller radii, rescaled logits, the teacher's attack."""
+    stands = suite.clean.clone()
+    for radius, robust in zip(curve.epsilons, curve.robust, strict=True):
+        if radius <= epsilon:
+            stands &= robust
+    for attacked in further:
+        if attacked is not None:
+            stands &= attacked.robust
+    return stands

@@ -205,6 +205,10 @@ def _notes(job: Robustness, rows: int, of: int, tried: Mapping[str, Tried]) -> l
     if rows < of:
         notes.append(f"{rows:,} of the {of:,} images of the split were tried: the same ones in every evaluation.")
     for key, one in tried.items():
+        if alone := one.suite.fell_to_checks:
+            notes.append(
+                f"{key}: {alone} images fell to attacks of the checks alone; in the worst case they are broken."
+            )
         notes += [f"{key}, {name}: {text}" for name, found in one.suite.attacks.items() for text in found.notes]
     if "teacher" in tried and AUTOATTACK in job.attacks:
         notes.append("The teacher was attacked without AutoAttack; evaluate it by itself for that number.")
