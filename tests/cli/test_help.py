@@ -86,4 +86,4 @@ def test_methods_are_listed_by_need(cli) -> None:
 
 
 def test_an_unknown_family_lists_the_known_ones(refused) -> None:
-    assert "known: baseline, data_free" in refused("methods", "--family", "robus")
+    assert "known: baseline, data_free, extraction, robust" in refused("methods", "--family", "zzz")

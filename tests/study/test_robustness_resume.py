@@ -44,9 +44,9 @@ OUTCOMES = Path("outcomes") / "last"
 @pytest.fixture(scope="module")
 def whole(start, place: Path) -> dict[str, Any]:
     (place / "net_under_attack.py").write_text(_MODULE)
-    process = start(*LINE, "--run", "whole", cwd=place)
+    process = start(*LINE, "--run", "evaluation-whole", cwd=place)
     assert process.wait() == 0, process.log.read_text()
-    return verdicts(place / "whole")
+    return verdicts(place / "evaluation-whole")
 
 
 def verdicts(folder: Path) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _wait_until(there: Callable[[], bool], process: Any) -> None:
 def test_killed_amid_attacks_and_amid_autoattack_it_comes_to_the_same_verdicts(
     start, place: Path, whole: dict[str, Any]
 ) -> None:
-    folder, killed = place / "killed", 0
+    folder, killed = place / "evaluation-killed", 0
     moments = ("pgd20/0001.safetensors", "cw/0002.safetensors", "autoattack/apgd-t-00000.safetensors")
     for moment in (*moments, "autoattack/square-00000.safetensors"):
         process = start(*LINE, "--run", folder, cwd=place)
@@ -91,7 +91,7 @@ def test_killed_amid_attacks_and_amid_autoattack_it_comes_to_the_same_verdicts(
 
 
 def test_ctrl_c_says_how_to_go_on(start, place: Path, whole: dict[str, Any]) -> None:
-    folder = place / "stopped"
+    folder = place / "evaluation-stopped"
     for moment in ("cw/0000.safetensors", "autoattack/apgd-ce-00000.safetensors"):
         process = start(*LINE, "--run", folder, cwd=place)
         _wait_until((folder / OUTCOMES / moment).exists, process)
