@@ -1,8 +1,9 @@
 """Terms that the robust methods share, one value a sample.
 
 Every divergence is KL(target ‖ student) in nats, computed from logits, so in log space on both sides: a target given as
-probabilities, with a gradient through it, turns NaN where a probability underflows to 0 (TRADES, issue 30). Gradients
-flow into both arguments; a caller who wants none detaches. Everything is float32 or wider, whatever the logits are.
+probabilities, with a gradient through it, turns NaN where a probability underflows to 0, as in TRADES' released code.
+Gradients flow into both arguments; a caller who wants none detaches. Everything is float32 or wider, whatever the
+logits are.
 """
 
 from typing import Literal

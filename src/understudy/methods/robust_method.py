@@ -24,7 +24,6 @@ from understudy.attacks import (
     Start,
     check_radius,
 )
-from understudy.bank import AnswerBank
 from understudy.data import Augment, ImageSet
 from understudy.errors import ConfigError
 from understudy.losses import RobustReduction, mirrored_kl_rows, reduce_rows
@@ -233,7 +232,7 @@ class RobustDistiller(RobustMethod):
         student: Classifier,
         data: ImageSet,
         run: Run,
-        bank: AnswerBank | Path | None = None,
+        bank: Path | None = None,
     ) -> Outcome:
         """Distil `teacher` into `student`, in place.
 
@@ -243,7 +242,7 @@ class RobustDistiller(RobustMethod):
             data: labelled images.
             run: where everything is put on file.
             bank: answers that an earlier run has filed, in its folder; they are taken over, and what is asked now
-                is filed in this run's. Or the bank itself to file in.
+                is filed in this run's.
 
         Raises:
             ConfigError: several processes, more images held out than there are, or networks that do not fit.

@@ -31,6 +31,9 @@ _WORDS = {
     "test_sha256": "test set",
     "bank_sha256": "bank",
     "teacher_sha256": "teacher",
+    "last_sha256": "model",
+    "best_sha256": "best checkpoint",
+    "against_sha256": "model to compare with",
     "device_type": "kind of device",
 }
 

@@ -47,10 +47,13 @@ def open_flags(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _claim(record: Mapping[str, Any], key: str) -> str:
     scores, data, threat = record["scores"][key], record["data"], record["threat"]
     images = f"{data['rows']:,} {data['split']} images of {data['source']}"
-    attacks = _list([attack["label"] for attack in record["attacks"]])
+    names = [attack["label"] for attack in record["attacks"]]
+    judged = (
+        f"judged by {names[0]}, which sees" if len(names) == 1 else f"judged by the worst of {_list(names)}, which see"
+    )
     return (
         f"{_named(record, key)} names the right class for {_spread(scores['worst'])} of {images} "
-        f"{_NORMS[threat['norm']].format(threat['text'])}, each image judged by the worst of {attacks}, which see all "
+        f"{_NORMS[threat['norm']].format(threat['text'])}, each image {judged} all "
         f"of its weights; without an attack, for {_spread(scores['clean'])}."
     )
 
@@ -97,4 +100,4 @@ def _spread(interval: Mapping[str, Any]) -> str:
 
 
 def _list(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return f"{', '.join(words[:-1])} and {words[-1]}"

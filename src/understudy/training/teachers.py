@@ -31,8 +31,8 @@ class Teachers:
     """Which images they look at."""
     file_answers: bool = True
     """Whether answers to clean views are put on file."""
-    bank: AnswerBank | Path | None = None
-    """Answers of the main one filed earlier, which the run's bank takes over; or the bank to file in."""
+    bank: Path | None = None
+    """Answers of the main one filed earlier, in their folder, which the run's bank takes over."""
 
     def named(self) -> dict[str, Classifier]:
         """Return all of them, by what messages call them."""
@@ -175,8 +175,7 @@ def staff(
     files = teachers.file_answers and augment.crop_padding <= MOST_PADDING
     bank = None
     if files and "teacher_clean" in uses and not features:
-        given = teachers.bank
-        bank = given if isinstance(given, AnswerBank) else _bank(teachers.main, data, augment, run, base=given)
+        bank = _bank(teachers.main, data, augment, run, base=teachers.bank)
     main = Asked(_frozen(teachers.main, run), features=features, bank=bank, rows=rows)
     others = {}
     for name, network in teachers.others.items():

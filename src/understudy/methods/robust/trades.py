@@ -8,8 +8,8 @@ arXiv 1901.08573 (https://github.com/yaodongyu/TRADES).
 
 Fidelity: paper. Where the released code differs:
 
-- It gives the divergence's target as probabilities with a gradient, which turns NaN where one underflows to 0 (its
-  issue 30); here both sides are logarithms. The gradient flows into both arguments, there and here.
+- It gives the divergence's target as probabilities with a gradient, which turns NaN where one underflows to 0, as its
+  users report; here both sides are logarithms. The gradient flows into both arguments, there and here.
 - It computes the clean answer anew at each step of the attack, and once more in the loss; here once for the attack, in
   eval mode, and once for the loss. That is 27 instead of 39 forward passes a step, and one BatchNorm update fewer.
 - Its radius is 0.031 with steps of 0.007 (`official_cifar10`); the default here is 8/255 with steps of 2/255.
