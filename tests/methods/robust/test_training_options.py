@@ -14,6 +14,7 @@ from understudy.data.images import UNLABELLED
 from understudy.errors import ConfigError, DataError, IntegrityError, ShapeError
 from understudy.methods.robust.adaad import AdaAD
 from understudy.methods.robust.crdnd import CRDND
+from understudy.methods.robust.iad import IAD
 from understudy.methods.robust.pgd_at import PGDAT
 from understudy.methods.robust.rslad import RSLAD
 from understudy.models import Classifier
@@ -59,6 +60,16 @@ def test_radii_are_read_from_text_and_8_is_asked_about() -> None:
         (PGDAT, {"keep": "best"}, "keep best has no images"),
         (PGDAT, {"guard": True}, "guard watches single-step training alone"),
         (AdaAD, {"single_step": "n_fgsm"}, "single_step is not for attacks in which the teacher moves"),
+        (PGDAT, {"norm": "l2", "epsilon": 8 / 255}, "epsilon 8/255 is a radius for linf"),
+        (PGDAT, {"step_size": 2}, "did you mean 2/255"),
+        (PGDAT, {"warm_start": True, "norm": "l2", "epsilon": 0.5}, "warm_start is for linf"),
+        (PGDAT, {"warm_start": True, "single_step": "n_fgsm"}, "n_fgsm needs its noise"),
+        (
+            PGDAT,
+            {"warm_start": True, "warm_start_reset": 1},
+            "warm_start_reset: Input should be greater than or equal to 2",
+        ),
+        (IAD, {"warm_up": 5, "fit": {"epochs": 5}}, "warm_up of 5 epochs leaves nothing of 5"),
     ],
 )
 def test_options_that_do_not_go_together(cls: Any, values: dict[str, object], message: str) -> None:
