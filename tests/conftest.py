@@ -1,7 +1,9 @@
 """What every test shares: one thread, and small runs in folders of their own."""
 
 from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -20,6 +22,17 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def records() -> ModuleType:
+    """The module of resistance studies whose numbers are made up: `records.made_up(...)`."""
+    spec = spec_from_file_location("resistance_records", Path(__file__).with_name("resistance_records.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

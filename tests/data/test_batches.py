@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.data import Augment, Batches, ImageSet
-from understudy.data.batches import crop_and_flip
+from understudy.data import Augment, Batches, ImageSet, as_float
+from understudy.data.batches import crop_and_flip, distinct, seen_as
 from understudy.errors import ConfigError
 from understudy.runs.seeds import stream
 
@@ -198,3 +198,40 @@ def test_values_out_of_range_are_refused(batch_size: int, padding: int, message:
 def test_negative_padding_is_refused() -> None:
     with pytest.raises(ConfigError, match="crop_padding is -1"):
         Augment(crop_padding=-1)
+
+
+@pytest.mark.parametrize("augment", [Augment(), Augment(flip=True), Augment(2), Augment(1, flip=True)])
+def test_what_will_be_looked_at_is_known_ahead(augment: Augment) -> None:
+    """The keys of some steps are those of their batches, each once."""
+    batches = Batches(image_set(23), batch_size=5, seed=3, augment=augment)
+    seen = [batches.at(step) for step in range(9)]
+    keys = {int(row) * augment.views + int(view) for b in seen for row, view in zip(b.rows_cpu, b.view, strict=True)}
+    assert batches.keys(9).tolist() == sorted(keys)
+    assert batches.keys(0).tolist() == []
+    assert Batches(image_set(23), batch_size=5, seed=4, augment=augment).keys(1).tolist() != batches.keys(1).tolist()
+
+
+@pytest.mark.parametrize("augment", [Augment(), Augment(flip=True), Augment(2), Augment(1, flip=True)])
+def test_a_numbered_view_is_the_image_that_the_batch_had(augment: Augment) -> None:
+    data = image_set(23)
+    batch = Batches(data, batch_size=7, seed=3, augment=augment).at(2)
+    again = seen_as(data, batch.rows_cpu, batch.view, augment)
+    assert torch.equal(again, batch.x)
+    assert again.stride() == batch.x.stride()
+
+
+@pytest.mark.parametrize("padding", [0, 1, 3])
+def test_places_and_numbers_of_views_are_inverse(padding: int) -> None:
+    augment = Augment(padding, flip=True)
+    views = torch.arange(augment.views)
+    assert torch.equal(augment.number(*augment.place(views)), views)
+    assert [int(each) for each in augment.place(torch.tensor([augment.plain]))] == [padding, padding, 0]
+    data = image_set(4)
+    plain = seen_as(data, torch.arange(4), torch.full((4,), augment.plain), augment)
+    assert torch.equal(plain, as_float(data.images))
+
+
+@given(keys=st.lists(st.lists(st.integers(0, 30), max_size=20), max_size=3))
+def test_distinct_keys_ascend(keys: list[list[int]]) -> None:
+    found = distinct(*(torch.tensor(each, dtype=torch.int64) for each in keys)).tolist()
+    assert found == sorted({key for each in keys for key in each})

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from understudy.losses import hard_cross_entropy, kl_divergence, soft_cross_entropy, tempered_kl
+from understudy.losses import (
+    distillation_loss,
+    hard_cross_entropy,
+    kl_divergence,
+    kl_from_probs,
+    soft_cross_entropy,
+    tempered_kl,
+)
 
 Rows = Sequence[Sequence[float]]
 
@@ -170,3 +177,137 @@ def test_huge_logits_stay_finite() -> None:
         soft_cross_entropy(student, teacher.softmax(dim=1), reduction="batchmean"),
     ):
         assert float(loss) == pytest.approx(2e4)
+
+
+# Section 6.2 of the specification of resistance: golden D, and S1 on the same numbers.
+LN4, LN16 = math.log(4), math.log(16)
+Z_S, Z_T = ((0.0, LN4, LN4, 0.0), (0.0, 0.0, 0.0, 0.0)), ((LN16, LN4, 0.0, 0.0), (0.0, LN16, LN4, 0.0))
+SPARSE = ((2 / 3, 1 / 3, 0.0, 0.0), (0.0, 2 / 3, 1 / 3, 0.0))
+BOTH = torch.ones(2, dtype=torch.bool)
+
+
+def softened(rows: Rows, temperature: float) -> Tensor:
+    return torch.softmax(torch.tensor(rows) / temperature, dim=1)
+
+
+def slow_kl_from_probs(student: Rows, probs: Rows, temperature: float) -> list[float]:
+    return [
+        sum(q * (math.log(q) - log_p) for q, log_p in zip(target, slow_log_softmax(row, temperature), strict=True) if q)
+        for row, target in zip(student, probs, strict=True)
+    ]
+
+
+def test_golden_d_of_plain_distillation() -> None:
+    student, target = torch.tensor(Z_S), softened(Z_T, 2.0)
+    rows = kl_from_probs(student, target, temperature=2.0, reduction="none")
+    assert rows.tolist() == pytest.approx([0.318821710538, 0.173286795140], abs=1e-12)
+    mean = kl_from_probs(student, target, temperature=2.0, reduction="batchmean")
+    assert float(mean) == pytest.approx(0.24605425283907878, abs=1e-12)
+    options = {"temperature": 2.0, "alpha": 0.9, "squared_factor": True}
+    found = distillation_loss(student, target, torch.tensor([0, 2]), BOTH, **options)
+    assert float(found) == pytest.approx(1.0702392829263805, abs=1e-12)
+
+
+def test_golden_s1_of_a_sparse_teacher() -> None:
+    student, target = torch.tensor(Z_S), torch.tensor(SPARSE)
+    found = kl_from_probs(student, target, temperature=2.0, reduction="batchmean")
+    assert float(found) == pytest.approx(0.8369882167858357, abs=1e-12)
+    options = {"temperature": 2.0, "alpha": 0.9, "squared_factor": True}
+    loss = distillation_loss(student, target, torch.tensor([0, 2]), BOTH, **options)
+    assert float(loss) == pytest.approx(3.1976015531347053, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("target", "loss", "kept", "others", "digits"),
+    [
+        ([0.5, 0.5, *[0.0] * 8], 643.775164973640, -8.0, 2.0, 1e-10),
+        (
+            [math.exp(log_q) for log_q in slow_log_softmax([5.0, 5.0, *[0.0] * 8], 20.0)],
+            2.200023290141,
+            -0.43,
+            0.1075,
+            5e-5,
+        ),
+    ],
+)
+def test_golden_s2_the_gradient_of_a_sparse_target_grows_with_the_temperature(
+    target: list[float], loss: float, kept: float, others: float, digits: float
+) -> None:
+    student = torch.zeros(1, 10, requires_grad=True)
+    options = {"temperature": 20.0, "alpha": 1.0, "squared_factor": True}
+    found = distillation_loss(student, torch.tensor([target]), torch.tensor([0]), BOTH[:1], **options)
+    found.backward()  # type: ignore[no-untyped-call]
+    assert float(found.detach()) == pytest.approx(loss, abs=1e-10)
+    assert student.grad is not None
+    assert student.grad[0].tolist() == pytest.approx([kept] * 2 + [others] * 8, abs=digits)
+
+
+@given(seed=st.integers(0, 2**32 - 1), temperature=st.floats(0.5, 30), alpha=st.floats(0, 1), squared=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_the_loss_over_known_and_unknown_labels_equals_a_slow_loop(
+    seed: int, temperature: float, alpha: float, squared: bool
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    student = torch.randn(6, 5, generator=generator) * 3
+    kept = torch.rand(6, 5, generator=generator) * (torch.rand(6, 5, generator=generator) < 0.6)
+    kept[:, 0] += 0.1
+    target, labels = kept / kept.sum(1, keepdim=True), torch.randint(5, (6,), generator=generator)
+    known = torch.rand(6, generator=generator) < 0.5
+    found = distillation_loss(
+        student, target, labels, known, temperature=temperature, alpha=alpha, squared_factor=squared
+    )
+    factor, total = temperature**2 if squared else 1.0, 0.0
+    divergences = slow_kl_from_probs(student.tolist(), target.tolist(), temperature)
+    for row, divergence in enumerate(divergences):
+        labelled = -slow_log_softmax(student[row].tolist())[int(labels[row])]
+        mixed = (1 - alpha) * labelled + alpha * factor * divergence
+        total += mixed if known[row] else factor * divergence
+    assert float(found) == pytest.approx(total / 6, abs=1e-10, rel=1e-10)
+
+
+def test_labels_that_are_not_known_have_no_effect() -> None:
+    student, target = torch.tensor(Z_S), torch.tensor(SPARSE)
+    known, options = torch.tensor([True, False]), {"temperature": 3.0, "alpha": 0.4, "squared_factor": True}
+    losses = [distillation_loss(student, target, torch.tensor([0, k]), known, **options) for k in range(4)]
+    assert len({float(loss) for loss in losses}) == 1
+    assert float(distillation_loss(student, target, torch.tensor([1, 0]), known, **options)) != float(losses[0])
+
+
+def test_at_a_high_temperature_logits_are_matched() -> None:
+    """Property 8: at T = 1000 the gradient of T²·KL is ((z_s − mean) − (z_t − mean)) / K."""
+    generator = torch.Generator().manual_seed(3)
+    student, teacher = (torch.randn(1, 10, generator=generator) * 2 for _ in range(2))
+    student.requires_grad_()
+    options = {"temperature": 1000.0, "alpha": 1.0, "squared_factor": True}
+    target = torch.softmax(teacher / 1000, dim=1)
+    distillation_loss(student, target, torch.tensor([0]), BOTH[:1], **options).backward()  # type: ignore[no-untyped-call]
+    centred = (student - student.mean() - teacher + teacher.mean()) / 10
+    torch.testing.assert_close(student.grad, centred.detach(), rtol=0, atol=1e-3)
+
+
+def test_alpha_1_is_the_divergence_and_alpha_0_the_labels() -> None:
+    student, target, labels = torch.tensor(Z_S), softened(Z_T, 4.0), torch.tensor([0, 2])
+    for alpha, expected in (
+        (1.0, tempered_kl(student, torch.tensor(Z_T), temperature=4.0, reduction="batchmean")),
+        (0.0, hard_cross_entropy(student, labels, reduction="mean")),
+    ):
+        found = distillation_loss(student, target, labels, BOTH, temperature=4.0, alpha=alpha, squared_factor=True)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_a_sparse_target_leaves_loss_and_gradient_finite_in_half_precision() -> None:
+    student = (torch.tensor(Z_S) * 100).to(torch.bfloat16).requires_grad_()
+    found = kl_from_probs(student, torch.tensor(SPARSE), temperature=1.0, reduction="batchmean")
+    found.backward()  # type: ignore[no-untyped-call]
+    assert found.dtype == torch.float32
+    assert found.isfinite()
+    assert student.grad is not None
+    assert student.grad.isfinite().all()
+
+
+def test_no_gradient_flows_into_a_target() -> None:
+    target = torch.tensor(SPARSE, requires_grad=True)
+    student = torch.tensor(Z_S, requires_grad=True)
+    kl_from_probs(student, target, temperature=2.0, reduction="batchmean").backward()  # type: ignore[no-untyped-call]
+    assert target.grad is None
+    assert gradcheck(lambda z: kl_from_probs(z, target, temperature=2.0, reduction="batchmean"), student)

@@ -36,6 +36,7 @@ ROBUST: dict[str, object] = {
     "epsilon": 0.1, "step_size": 0.05, "attack_steps": 2, "crop_padding": 0, "flip": False,
     "fit": Recipe(epochs=2, batch_size=128, learning_rate=0.1),
 }  # fmt: skip
+PROTECT: dict[str, object] = {"fit": Recipe(epochs=4, batch_size=64, learning_rate=0.05)}
 # What makes a method small enough to be run here; a new one may need a line of its own.
 TINY: dict[str, dict[str, object]] = {
     "cake": {"sets": 4, "samples_per_set": 100, "steps": 10, "tv_weight": 1e3, "held_out_frac": 0.1},
@@ -46,6 +47,9 @@ TINY: dict[str, dict[str, object]] = {
     "random_surrogate": {"images": 128},
     **{name: ROBUST for name, entry in catalogue.METHODS.items() if entry.family == "robust"},
     "iad": {**ROBUST, "warm_up": 1},
+    **{name: PROTECT for name, entry in catalogue.METHODS.items() if entry.family == "resistance"},
+    "recovery": {"regression_steps": 20},
+    "adversarial_sparse_teacher": {**PROTECT, "attack_steps": 2, "step_size": 0.1},
 }
 IDLE = ("random_surrogate",)  # a control that trains nothing
 
@@ -83,7 +87,7 @@ def given(digits: tuple[ImageSet, ImageSet], digits_teacher: Classifier, tmp_pat
         if entry.makes == "encoder":
             return {**found, "model": build_encoder("cnn:widths=4-8", **facts)}
         network = build_model("cnn:widths=4-8", classes=10, **facts)
-        if entry.verb == "train":
+        if entry.verb in ("train", "protect"):
             return {**found, "model": network}
         return {**found, "teacher": digits_teacher, "student": network}
 
@@ -104,11 +108,17 @@ def test_the_entry_tells_the_truth(name: str) -> None:
     if entry.verb == "extract":
         assert cls.requires.value == "embeddings"
     elif entry.verb == "distil":
-        assert cls.requires.name.lower().replace("_", "-") == entry.access
+        asks = getattr(cls, "asks", True)  # a control may ask no teacher at all
+        assert entry.access == (cls.requires.name.lower().replace("_", "-") if asks else "none")
     assert isinstance(cls.requires, Access)
     assert entry.summary.endswith(".")
     assert f".{entry.family}." in f"{cls.__module__}."
-    roles = {"train": {"model"}, "distil": {"teacher", "student"}, "extract": {"endpoint", "surrogate"}}
+    roles = {
+        "train": {"model"},
+        "protect": {"model"},
+        "distil": {"teacher", "student"},
+        "extract": {"endpoint", "surrogate"},
+    }
     wanted = roles[entry.verb] | ({"data"} if entry.data else set())
     assert wanted | {"run"} <= inspect.signature(cls.run).parameters.keys()
 

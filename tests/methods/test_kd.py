@@ -10,6 +10,7 @@ from torch.autograd import gradcheck
 from understudy.data import ImageSet
 from understudy.methods.baseline.kd import KD
 from understudy.methods.baseline.supervised import Supervised
+from understudy.methods.distiller import Answers, Taught
 from understudy.models import Classifier, build_model
 from understudy.runs.run import Run
 from understudy.runs.tensors import digest
@@ -19,6 +20,12 @@ MakeRun = Callable[..., Run]
 
 STUDENT, TEACHER, LABELS = [[1.0, 0.0, 0.0], [0.0, 0.0, 2.0]], [[2.0, 0.0, -1.0], [0.0, 1.0, 1.0]], [0, 1]
 RECIPE = Recipe(epochs=3, batch_size=64, learning_rate=0.05)
+
+
+def taught(logits: torch.Tensor) -> Taught:
+    """A batch of two rows with these answers, both labels known."""
+    rows, known = torch.arange(2), torch.ones(2, dtype=torch.bool)
+    return Taught(torch.zeros(2, 1, 1, 1), rows, torch.tensor(LABELS), known, Answers(logits, "logits"))
 
 
 def slow_loss(alpha: float, temperature: float, *, squared: bool) -> float:
@@ -42,20 +49,20 @@ def slow_loss(alpha: float, temperature: float, *, squared: bool) -> float:
 def test_the_loss_equals_a_slow_loop(alpha: float, temperature: float, squared: bool) -> None:
     method = KD(alpha=alpha, temperature=temperature, squared_factor=squared)
     h, f = (torch.tensor(rows, dtype=torch.float64) for rows in (STUDENT, TEACHER))
-    found = float(method.loss(h, f, torch.tensor(LABELS)))
+    found = float(method.loss(h, taught(f)))
     assert found == pytest.approx(slow_loss(alpha, temperature, squared=squared), abs=1e-12)
 
 
 def test_golden_loss() -> None:
     """From golden example G6: with α = 1 the loss is T²·KL, 0.3443263572440616 at T = 4."""
     h, f = (torch.tensor(rows, dtype=torch.float64) for rows in (STUDENT, TEACHER))
-    assert float(KD(alpha=1.0).loss(h, f, torch.tensor(LABELS))) == pytest.approx(0.3443263572440616, abs=1e-12)
+    assert float(KD(alpha=1.0).loss(h, taught(f))) == pytest.approx(0.3443263572440616, abs=1e-12)
 
 
 def test_gradient_by_finite_differences() -> None:
     h = torch.tensor(STUDENT, dtype=torch.float64, requires_grad=True)
     f = torch.tensor(TEACHER, dtype=torch.float64)
-    assert gradcheck(lambda logits: KD().loss(logits, f, torch.tensor(LABELS)), h)
+    assert gradcheck(lambda logits: KD().loss(logits, taught(f)), h)
 
 
 def new_student(data: ImageSet) -> Classifier:

@@ -67,6 +67,15 @@ class AnswerFiles:
             _link((source / entry["file"]).resolve(), self._shard(number))
         return [{**entry, "file": self._shard(number).name} for number, entry in enumerate(entries)]
 
+    def present(self) -> Entries | None:
+        """Return the lines of this folder's own manifest; None while the bank has never been finished.
+
+        Raises:
+            IntegrityError: the manifest is not as it was written.
+            ConfigError: the answers are of another teacher, other images or other views.
+        """
+        return self._shards_of(self.folder) if (self.folder / MANIFEST).exists() else None
+
     def settle(self, taken: Entries) -> None:
         """Note down that the shards taken over are here and whole, so that the base is not needed any more."""
         if taken and not (self.folder / _BASE).exists():

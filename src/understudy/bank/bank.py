@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from understudy.bank._manifest import read_manifest
+from understudy.bank._manifest import SAMPLES, read_manifest
 from understudy.bank._shards import open_shard
 from understudy.bank.storage import decode
 
@@ -33,6 +33,7 @@ class Bank:
     Args:
         folder: the bank's folder.
         verify: compare each shard with the manifest's SHA-256.
+        kind: what the bank must hold.
         device: where rows are wanted; a bank under 256 MiB (2 GiB on an accelerator) is kept there whole, a larger
             one stays memory-mapped.
 
@@ -40,10 +41,12 @@ class Bank:
         IntegrityError: the bank is missing, unfinished, altered or cut short.
     """
 
-    def __init__(self, folder: Path | str, *, verify: bool = True, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, folder: Path | str, *, verify: bool = True, kind: str = SAMPLES, device: torch.device | str = "cpu"
+    ) -> None:
         self.folder = Path(folder)
         self.device = torch.device(device)
-        self.manifest: dict[str, Any] = read_manifest(self.folder)
+        self.manifest: dict[str, Any] = read_manifest(self.folder, kind=kind)
         self._shards: list[dict[str, Tensor]] = [
             open_shard(self.folder, entry, verify=verify) for entry in self.manifest["shards"]
         ]

@@ -35,11 +35,26 @@ VERBS = {
             "understudy train --data path/to/images --model resnet18:width=32 --epochs 30",
         ),
     ),
+    "protect": Verb(
+        "Train a teacher whose answers are of little use for training a copy of it.",
+        (
+            "understudy protect nasty_teacher --data digits --model mlp --run runs/nasty",
+            "understudy resist --data digits --teachers nasty=runs/nasty --students mlp",
+        ),
+    ),
     "distil": Verb(
         "Train a student from a teacher.",
         (
             "understudy distil cake --teacher runs/teacher --student mlp --data digits",
             "understudy distil kd --config runs/first/config.toml --seed 1",
+        ),
+    ),
+    "resist": Verb(
+        "Set attackers of every kind on protected teachers, and report whether the protection holds.",
+        (
+            "understudy resist --data digits --teachers ordinary=runs/t stingy=runs/t+top_k:2 \\",
+            "  --students mlp:widths=12-12 --attacks quick --preset digits --run runs/r",
+            "understudy resist --config runs/r/config.toml --run runs/r",
         ),
     ),
     "extract": Verb(
@@ -86,7 +101,12 @@ VERBS = {
         ("understudy doctor", "understudy doctor --json"),
     ),
 }
-_METHOD_VERBS = {"train": "method_command", "distil": "method_command", "extract": "extract_command"}
+_METHOD_VERBS = {
+    "train": "method_command",
+    "protect": "method_command",
+    "distil": "method_command",
+    "extract": "extract_command",
+}
 _ERROR = ("error: ", "bold red")
 
 

@@ -8,12 +8,18 @@ from understudy.errors import ConfigError, nearest
 
 TEXT_KEYS = {
     "train": ("method", "preset", "model", "data"),
+    "protect": ("method", "preset", "model", "data"),
     "distil": ("method", "preset", "student", "teacher", "data", "bank", "teacher_sha256"),
     "extract": ("method", "preset", "target", "surrogate", "data", "target_sha256"),
 }
 """Keys of each verb's file whose values are text."""
 _LISTS = ("probe",)
-_TABLES = {"train": ("options", "run"), "distil": ("options", "run"), "extract": ("options", "terms", "probes", "run")}
+_TABLES = {
+    "train": ("options", "run"),
+    "protect": ("options", "run"),
+    "distil": ("options", "run"),
+    "extract": ("options", "terms", "probes", "run"),
+}
 
 
 def read_config(path: Path, name: str, verb: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The commands `train METHOD` and `distil METHOD`, made from the method's own fields."""
+"""The commands `train METHOD`, `protect METHOD` and `distil METHOD`, made from the method's own fields."""
 
 import inspect
 import os
@@ -23,6 +23,10 @@ from understudy.study.plan import plan
 
 _EXAMPLES = {
     "train": VERBS["train"].examples,
+    "protect": (
+        "understudy protect METHOD --data digits --model mlp --preset digits --run runs/p",
+        "understudy resist --data digits --teachers METHOD=runs/p --students mlp",
+    ),
     "distil": (
         "understudy distil METHOD --teacher runs/teacher --student mlp --data digits",
         "understudy distil METHOD --config runs/first/config.toml --seed 1",
@@ -33,6 +37,8 @@ _EXAMPLES = {
     ),
 }
 _BANKS = {
+    ("distil", "baseline"): "Run with the same teacher and data, whose filed answers need not be asked for again.",
+    ("distil", "attackers"): "Run with the same teacher and data, whose filed answers need not be asked for again.",
     ("distil", "data_free"): "Bank of another run with the same teacher, to use instead of drawing anew.",
     ("distil", "robust"): "Run with the same teacher and data, whose filed answers need not be asked for again.",
 }
@@ -44,7 +50,7 @@ _RUN = Group("Run", sort_key=3)
 def __getattr__(name: str) -> App:
     """Return the app of the command `VERB_METHOD`, so that it can be named before it is imported."""
     verb, _, method = name.partition("_")
-    if verb not in ("train", "distil") or not method:
+    if verb not in ("train", "protect", "distil") or not method:
         raise AttributeError(name)
     return method_command(verb, method)
 

@@ -57,6 +57,16 @@ class Augment:
         """Return the numbers of views, 0 to `views` - 1; without padding and flip all are 0."""
         return (top * self._places + left) * 2 + mirrored
 
+    def place(self, view: Int64[Tensor, " b"]) -> tuple[Int64[Tensor, " b"], Int64[Tensor, " b"], Bool[Tensor, " b"]]:
+        """Return first rows, first columns and mirror flags of views: what `number` takes."""
+        corner = view // 2
+        return corner // self._places, corner % self._places, view % 2 == 1
+
+    @property
+    def plain(self) -> int:
+        """Number of the view that is the image itself: neither moved nor mirrored."""
+        return (self.crop_padding * self._places + self.crop_padding) * 2
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -123,6 +133,24 @@ class Batches:
         images, view = self._augmented(self.data.images[indices], step, self._shuffle.share(rank, world))
         return Batch(as_float(images), self.data.labels[indices], indices, rows, view)
 
+    def keys(self, steps: int) -> Int64[Tensor, " m"]:
+        """Return what the first so many steps look at, row * views + view, ascending, each once; on the CPU.
+
+        Args:
+            steps: of the run, over all processes. No image is touched.
+        """
+        views, found = self._augment.views, []
+        for step in range(steps):
+            rows = self._shuffle.at(step).cpu()
+            view = torch.zeros_like(rows)
+            if self._augment != Augment():
+                view = self._augment.number(*self._augment.draw(self.batch_size, self._draws(step)))
+            found.append(rows * views + view)
+        return distinct(*found)
+
+    def _draws(self, step: int) -> torch.Generator:
+        return stream(self._seed, "augment", step=step)
+
     def _augmented(
         self, images: UInt8[Tensor, "b c h w"], step: int, mine: slice
     ) -> tuple[UInt8[Tensor, "b c h w"], Int64[Tensor, " b"]]:
@@ -130,7 +158,7 @@ class Batches:
             return images, torch.zeros(len(images), dtype=torch.int64)
         # Drawn on the CPU, so that views have their numbers there and no device changes a draw; and drawn for the
         # global batch and then sliced, so that the number of processes changes none either.
-        drawn = self._augment.draw(self.batch_size, stream(self._seed, "augment", step=step))
+        drawn = self._augment.draw(self.batch_size, self._draws(step))
         top, left, mirrored = (values[mine] for values in drawn)
         view = self._augment.number(top, left, mirrored)
         places = uploaded(torch.stack([top, left, mirrored.long()]), images.device)
@@ -138,11 +166,36 @@ class Batches:
         return crop_and_flip(images, places[0], places[1], places[2].bool(), padding=padding), view
 
 
+def distinct(*keys: Int64[Tensor, " _"]) -> Int64[Tensor, " m"]:
+    """Return all keys, ascending, each once."""
+    ordered = torch.cat([torch.zeros(0, dtype=torch.int64), *keys]).sort().values
+    again = torch.zeros(len(ordered), dtype=torch.bool)
+    again[1:] = ordered[1:] == ordered[:-1]
+    return ordered[~again]
+
+
 def uploaded(tensor: Tensor, device: torch.device) -> Tensor:
     """Return a tensor on `device`, without waiting for what the device is still at work on."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()  # from pageable memory, the copy waits for the stream
     return tensor.to(device, non_blocking=True)
+
+
+def seen_as(
+    data: ImageSet, rows: Int64[Tensor, " b"], view: Int64[Tensor, " b"], augment: Augment
+) -> Float[Tensor, "b c h w"]:
+    """Return numbered views of rows as `Batches` makes them: in [0, 1], channels-last, where the data are.
+
+    Args:
+        data: the images.
+        rows: which, on the CPU. Shape (b,).
+        view: the view of each, by `Augment.number`, on the CPU. Shape (b,).
+        augment: what the numbers are of.
+    """
+    device = data.images.device
+    images = data.images[uploaded(rows, device)]
+    top, left, mirrored = (uploaded(values, device) for values in augment.place(view))
+    return as_float(crop_and_flip(images, top, left, mirrored, padding=augment.crop_padding))
 
 
 def crop_and_flip(

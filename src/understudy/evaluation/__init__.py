@@ -2,6 +2,7 @@
 
 from understudy.evaluation.classifier import Evaluation, agreement, evaluate, predict
 from understudy.evaluation.cost import throughput
+from understudy.evaluation.entropy import mean_entropy
 from understudy.evaluation.features import carries_information, embed, fidelity, unit
 from understudy.evaluation.paired import Paired, mcnemar
 from understudy.evaluation.probe import Probes, probe
@@ -21,6 +22,7 @@ __all__ = [
     "evaluate",
     "fidelity",
     "mcnemar",
+    "mean_entropy",
     "mean_interval",
     "predict",
     "probe",

@@ -81,7 +81,22 @@ def evaluate(
         raise ConfigError("both a teacher and its logits are given", expected="one of them")
     if teacher is not None:
         teacher_logits = predict(teacher, data, batch_size=batch_size)
-    student = predict(model, data, batch_size=batch_size).cpu().double()  # the one read from the device
+    return evaluate_logits(predict(model, data, batch_size=batch_size), data, teacher_logits=teacher_logits)
+
+
+def evaluate_logits(
+    logits: Float[Tensor, "rows classes"],
+    data: ImageSet,
+    *,
+    teacher_logits: Float[Tensor, "rows others"] | None = None,
+) -> Evaluation:
+    """Score answers that are known already, as `evaluate` does.
+
+    Raises:
+        ShapeError: answers and teacher's answers are not of one shape.
+        DataError: a label lies outside the classes.
+    """
+    student = logits.cpu().double()  # the one read from the device
     classes = student.shape[1]
     check_fits(data, input_shape=data.shape, classes=classes, what="the network")
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -69,6 +69,58 @@ def tempered_kl(
     Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015, section 2.
     """
     return temperature**2 * kl_divergence(student_logits, teacher_logits, temperature=temperature, reduction=reduction)
+
+
+def kl_from_probs(
+    student_logits: Float[Tensor, "batch classes"],
+    target_probs: Float[Tensor, "batch classes"],
+    *,
+    temperature: float = 1.0,
+    reduction: Reduction,
+) -> Float[Tensor, ""] | Float[Tensor, " batch"]:
+    """Return KL(q ‖ σ(z/T)) from targets that are probabilities, some of which may be 0; 0·ln 0 = 0.
+
+    Args:
+        student_logits: raw scores z. Shape (batch, classes).
+        target_probs: q, softened already; each row sums to one. Same shape; no gradient flows into them.
+        temperature: T > 0; only the student's logits are divided by it.
+        reduction: as in `kl_divergence`.
+
+    Returns:
+        Scalar, or one value a row, in nats, float32 or wider, without the temperature's square.
+    """
+    log_probs = F.log_softmax(_wide(student_logits) / temperature, dim=1)
+    target = target_probs.detach().to(log_probs.dtype)
+    return _reduce(torch.xlogy(target, target) - target * log_probs, reduction)
+
+
+def distillation_loss(
+    student_logits: Float[Tensor, "batch classes"],
+    target_probs: Float[Tensor, "batch classes"],
+    labels: Int[Tensor, " batch"],
+    known: Bool[Tensor, " batch"],
+    *,
+    temperature: float,
+    alpha: float,
+    squared_factor: bool,
+) -> Float[Tensor, ""]:
+    """Return the mean over rows of (1 − α)·CE + α·s·KL(q ‖ σ(z/T)); of s·KL alone where the label is not known.
+
+    Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015, section 2.
+
+    Args:
+        student_logits: raw scores z. Shape (batch, classes).
+        target_probs: q, softened already. Same shape; zeros are welcome, and no gradient flows into them.
+        labels: true classes; of no effect where they are not known. Shape (batch,).
+        known: which labels are known. Shape (batch,).
+        temperature: T > 0.
+        alpha: weight of the teacher against the labels, in [0, 1].
+        squared_factor: whether s = T² or 1.
+    """
+    factor = temperature**2 if squared_factor else 1.0
+    softened = factor * kl_from_probs(student_logits, target_probs, temperature=temperature, reduction="none")
+    labelled = hard_cross_entropy(student_logits, labels, reduction="none")
+    return torch.where(known, (1 - alpha) * labelled + alpha * softened, softened).mean()
 
 
 def hard_cross_entropy(

@@ -64,6 +64,13 @@ class Method(BaseModel, ABC):
             ConfigError: the teacher, or the bank drawn earlier, does not fit the method's values.
         """
 
+    def check_model(self, model: Network) -> None:
+        """Refuse a network to train, before anything is put on file; most methods take any.
+
+        Raises:
+            ConfigError: it, or a further teacher, does not fit the method's values.
+        """
+
     def reads_bank(self) -> bool:
         """Return whether a run with these values uses a bank of an earlier one; most methods know of none."""
         return False

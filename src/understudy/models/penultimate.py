@@ -28,7 +28,7 @@ class Penultimate(nn.Module):
         super().__init__()
         self.network = network
         self._seen: list[Tensor] = []
-        layer = _last_linear(network)
+        layer = last_linear(network)
         self.width = layer.in_features
         """Number of features."""
         self._handle: RemovableHandle = layer.register_forward_pre_hook(self._listen)
@@ -65,7 +65,12 @@ class Penultimate(nn.Module):
         self._seen.append(inputs[0])
 
 
-def _last_linear(network: Network | Frozen) -> nn.Linear:
+def last_linear(network: Network | Frozen) -> nn.Linear:
+    """Return the last linear layer in the order of definition.
+
+    Raises:
+        ConfigError: there is none.
+    """
     layers = [module for module in network.net.modules() if isinstance(module, nn.Linear)]
     if not layers:
         raise ConfigError(

@@ -1,18 +1,22 @@
-"""Run folder to HTML: self-contained pages that open offline, for a run, several, an audit, or an evaluation."""
+"""Run folder to HTML: self-contained pages that open offline, for runs, audits, evaluations, and resistance."""
 
 from understudy.report.audit import audit_table, summarise_audit, write_audit
 from understudy.report.comparison import write_comparison
 from understudy.report.extraction import write_extraction_report
+from understudy.report.resistance import resistance_table, summarise_resistance, write_resistance
 from understudy.report.robustness import summarise_robustness, write_robustness_report
 from understudy.report.run_report import write_report
 
 __all__ = [
     "audit_table",
+    "resistance_table",
     "summarise_audit",
+    "summarise_resistance",
     "summarise_robustness",
     "write_audit",
     "write_comparison",
     "write_extraction_report",
     "write_report",
+    "write_resistance",
     "write_robustness_report",
 ]

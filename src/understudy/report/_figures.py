@@ -30,13 +30,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plotly figure with the words around it; `tall` figures are as high as wide."""
+    """A plotly figure with the words around it; `tall` figures are as high as wide, others may state a height in px."""
 
     title: str
     alt: str
     spec: dict[str, Any]
     note: str = ""
     tall: bool = False
+    height: int | None = None
 
 
 def line_figure(

@@ -6,7 +6,12 @@ from understudy.catalogue import METHODS, Entry, entries
 from understudy.report._format import NBSP, count, finite, percent, percent_range
 from understudy.report._read import Interval, Result
 
-_SPELLED = {"pgd_at": "PGD-AT"}
+_SPELLED = {
+    "pgd_at": "PGD-AT",
+    "adversarial_sparse_teacher": "Adversarial Sparse Teacher",
+    "nasty_teacher": "Nasty Teacher",
+    "stingy_teacher": "Stingy Teacher",
+}
 """Names of methods that no class can bear."""
 
 FIDELITY = {

@@ -21,6 +21,7 @@ from understudy.report._format import (
 )
 from understudy.report._page import write_page
 from understudy.report._read import ModelFacts, Result, RunRecord, Score, read_run
+from understudy.report._resist_read import is_resistance
 from understudy.report._robust_read import is_robustness
 from understudy.report._robust_run import (
     answers_fact,
@@ -34,6 +35,7 @@ from understudy.report._samples import Gallery, gallery
 from understudy.report._table import Cell, Column, Fact, Table, interval_cell, with_marks
 from understudy.report._words import fidelity_words, heading, noise_verdict, retention, role_colour, sentences
 from understudy.report.extraction import is_extraction, write_extraction_report
+from understudy.report.resistance import write_resistance
 from understudy.report.robustness import write_robustness_report
 
 
@@ -51,6 +53,8 @@ def write_report(run_folder: Path, out: Path | None = None) -> Path:
         return write_extraction_report(run_folder, out)
     if is_robustness(run_folder):
         return write_robustness_report(run_folder, out)
+    if is_resistance(run_folder):
+        return write_resistance(run_folder, out)
     run = read_run(run_folder)
     values = _values(run)
     figures = bool(values["fit"] or values["synthesis"] or values["confusions"] or values["per_class"])

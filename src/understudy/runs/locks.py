@@ -13,8 +13,12 @@ except ImportError:  # not on Windows, where two processes in one folder are the
     fcntl = None  # type: ignore[assignment]
 
 
-def lock_folder(folder: Path) -> int:
+def lock_folder(folder: Path, *, wait: bool = False) -> int:
     """Make a folder if it is not there, and hold it for this process until the returned descriptor is closed.
+
+    Args:
+        folder: what is to be held.
+        wait: wait until no other process holds it, instead of refusing.
 
     Raises:
         ConfigError: another process holds it.
@@ -26,7 +30,7 @@ def lock_folder(folder: Path) -> int:
     if fcntl is not None:
         try:
             # A record lock belongs to the process: it ends with it, however it ends.
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             os.close(descriptor)
             raise ConfigError(

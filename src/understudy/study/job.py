@@ -166,6 +166,7 @@ def prepare(job: Job) -> Ready:
     if test is not None:
         classes = model.classes if isinstance(model, Classifier) else len(test.classes)
         check_fits(test, input_shape=model.input_shape, classes=classes, what="the model")
+    job.method.check_model(model)
     bank: Bank | Path | None = None
     if job.bank is not None:
         samples = catalogue.entry(job.name).family == "data_free"
@@ -258,7 +259,11 @@ def _save(job: Job, run: Run, outcome: Outcome, ready: Ready) -> None:
     about: dict[str, object] = {"method": job.name, "preset": job.preset, "seed": run.seed}
     if ready.teacher is not None:
         about["teacher"] = {"spec": ready.teacher.spec, "sha256": model_digest(ready.teacher)}
-    save_model(outcome.model, run.folder / "model", about=about)
+    # How a resistant teacher's answers are to be served is part of what its weights are.
+    served: dict[str, object] = {
+        name: outcome.facts[name] for name in ("serving", "resistance") if name in outcome.facts
+    }
+    save_model(outcome.model, run.folder / "model", about={**about, **served})
     for name, control in outcome.controls.items():
         save_model(control, run.folder / "control" / name / "model", about={**about, "control": name})
 

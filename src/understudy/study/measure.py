@@ -5,7 +5,7 @@ from typing import Any
 
 from understudy import catalogue
 from understudy.data import ImageSet
-from understudy.evaluation import evaluate, predict, throughput
+from understudy.evaluation import evaluate, mean_entropy, predict, throughput
 from understudy.evaluation.features import embed
 from understudy.evaluation.probe import Probes, probe
 from understudy.evaluation.robustness import attack_suite, share, some_rows
@@ -59,6 +59,8 @@ def measure(
         for key, network in networks.items():
             others = None if network is teacher else answers
             scores[key] = evaluate(network, held, teacher_logits=others).to_json()
+            if entry.family == "resistance":
+                scores[key]["entropy"] = mean_entropy(predict(network, held))
             if threat := outcome.facts.get("threat"):
                 scores[key]["robust"] = robust_scores(network, held, threat, run=run, name=key)
     data = None

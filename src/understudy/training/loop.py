@@ -44,6 +44,7 @@ def fit(
     run: Run,
     phase: str,
     companions: Sequence[Companion] = (),
+    clip_norm: float | None = None,
 ) -> None:
     """Train a network in place, from the phase's last checkpoint if it has one.
 
@@ -59,6 +60,7 @@ def fit(
         run: where checkpoints and metrics go, and on which device.
         phase: the phase's name, which names its checkpoint.
         companions: what looks on, in this order, and is part of the checkpoint.
+        clip_norm: length of the gradient over all weights above which it is cut to that length; None cuts none.
 
     Raises:
         DivergenceError: the loss is no longer finite; the last good checkpoint is kept.
@@ -82,7 +84,17 @@ def fit(
     if start < steps:
         with run.phase(phase, total=steps, done=start, unit="steps") as track:
             session = _Session(
-                module, optimiser, meter, run, phase, path, recipe, steps, steps_per_epoch, tuple(companions)
+                module,
+                optimiser,
+                meter,
+                run,
+                phase,
+                path,
+                recipe,
+                steps,
+                steps_per_epoch,
+                tuple(companions),
+                clip_norm,
             )
             session.go(start, batch_at, objective, track)
     module.eval()
@@ -106,6 +118,7 @@ class _Session:
     steps: int
     steps_per_epoch: int
     companions: tuple[Companion, ...]
+    clip_norm: float | None
 
     def go(self, start: int, batch_at: Callable[[int], BatchT], objective: Objective[BatchT], track: Track) -> None:
         run, device = self.run, self.run.device
@@ -129,6 +142,8 @@ class _Session:
                 with autocast:
                     scalars = objective(model, batch)
                 scalars["loss"].backward()  # type: ignore[no-untyped-call]
+                if self.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
                 self.optimiser.step()
                 self.optimiser.zero_grad(set_to_none=True)
                 self.meter.add(scalars)

@@ -18,6 +18,7 @@ function coloured(spec, plot) {
   const axis = { gridcolor: css("rule"), linecolor: css("rule"), zerolinecolor: css("rule"), automargin: true, fixedrange: matchMedia("(pointer: coarse)").matches };
   for (const name of ["xaxis", "yaxis"]) {
     layout[name] = { ...axis, ...layout[name] };
+    if (layout[name].minor) layout[name].minor = { gridcolor: css("rule"), ...layout[name].minor };
     if (layout[name].title) layout[name].title = { standoff: 8, ...layout[name].title };
   }
   return {
@@ -53,11 +54,20 @@ async function drawAll() {
       const { data, layout } = coloured(spec, plot);
       await Plotly.react(plot, data, layout, { responsive: true, displayModeBar: false });
     };
-    for (const [plot, spec] of plots) {
+    /* A figure in a closed part of the page has no width: it is drawn, or fitted anew, when that is opened. */
+    const shown = (plot) => !plot.closest("details:not([open])");
+    const drawn = (plot) => plot.matches(".js-plotly-plot");
+    const show = async (plot, spec) => {
+      if (!shown(plot)) return;
+      if (drawn(plot)) return Plotly.Plots.resize(plot);
       plot.replaceChildren();
       await draw(plot, spec);
+    };
+    for (const part of document.querySelectorAll("details")) {
+      part.addEventListener("toggle", () => plots.forEach(([plot, spec]) => { if (part.contains(plot)) show(plot, spec); }));
     }
-    const redraw = () => plots.forEach(([plot, spec]) => draw(plot, spec));
+    for (const [plot, spec] of plots) await show(plot, spec);
+    const redraw = () => plots.forEach(([plot, spec]) => { if (drawn(plot)) draw(plot, spec); });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
     addEventListener("beforeprint", () => { document.documentElement.dataset.print = ""; redraw(); });
     addEventListener("afterprint", () => { delete document.documentElement.dataset.print; redraw(); });

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from jaxtyping import Float, Int64
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
+
+from understudy.targets._chains import Link
 
 
 @dataclass(frozen=True)
@@ -23,24 +24,12 @@ class Client:
     memory: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Defence(BaseModel, ABC):
+class Defence(Link, ABC):
     """Base of all defences: the fields of a subclass are its options.
 
     A default is part of the file format: `describe` leaves it out, so it must never change.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-    name: ClassVar[str]
-    """Its name in specs."""
-    main: ClassVar[str | None] = None
-    """The option that a bare value sets: `noise:0.1` is `noise:sigma=0.1`."""
-    summary: ClassVar[str]
-    """One line on what the owner does to the answers."""
-    random: ClassVar[bool]
-    """Whether the same input on another occasion gets another answer."""
-    personal: ClassVar[bool]
-    """Whether it depends on the client: on its seed, or on what it asked before."""
     keeps_unit_norm: ClassVar[bool]
     """Whether unit rows stay unit rows."""
 

@@ -1,0 +1,121 @@
+"""Protected teachers on MNIST under the whole suite of attackers: small convolutional networks, three seeds.
+
+    UNDERSTUDY_DATA=path/to/data OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE python benchmarks/resistance_mnist.py
+
+2,000 labelled images are the owner's and the attacker's with labels; 2,000 others are the attacker's without. Six
+teachers a seed: an ordinary one, Nasty, the Adversarial Sparse Teacher paired and with the released pairing, Stingy
+and CMIM, each defended one against the ordinary one of its seed. `understudy resist` then trains two students from
+each, with every attacker of the standard suite, with labels and without.
+
+Runs the commands that it prints, one after the other, and goes on where it was stopped. The study's page and record,
+and the settings and results of each teacher, are copied to `benchmarks/results/resistance_mnist/`.
+"""
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.runs.files import read_json, write_text
+
+RESULTS = Path(__file__).parent / "results" / "resistance_mnist"
+PLACE = "runs/resistance_mnist"
+"""What folders are called in what is kept, wherever they were."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How much is done."""
+
+    data: str = "mnist[:2000]"
+    queries: str = "mnist[2000:4000]"
+    teacher: str = "cnn:widths=16-32-64"
+    students: tuple[str, ...] = ("cnn:widths=8-16", "cnn:widths=4-8")
+    attacks: str = "standard"
+    regimes: str = "labelled,unlabelled"
+    teacher_epochs: int = 12
+    epochs: int = 12
+    batch_size: int = 64
+    cake: tuple[str, ...] = ("sets=40", "samples_per_set=50")
+    """What the data-free attacker draws, as options of the attack."""
+
+
+TEACHERS: dict[str, tuple[str, ...]] = {
+    "ordinary": ("train", "supervised"),
+    "nasty": ("protect", "nasty_teacher"),
+    "ast": ("protect", "adversarial_sparse_teacher"),
+    "ast_released": ("protect", "adversarial_sparse_teacher", "--pairing", "released"),
+    "stingy": ("protect", "stingy_teacher"),
+    "cmim": ("protect", "cmim"),
+}
+"""How each teacher is made, by the name that it has in the study."""
+
+
+def commands(setting: Setting, runs: Path, seeds: list[int]) -> Iterator[list[str]]:
+    """Yield every command: the teachers of each seed, the ordinary one first, and the study."""
+    for seed in seeds:
+        for name, words in TEACHERS.items():
+            ordinary = ["--reference", str(runs / f"ordinary-s{seed}")] if words[0] == "protect" else []
+            yield [
+                *words, *ordinary, "--data", setting.data, "--model", setting.teacher, "--preset", "mnist",
+                "--epochs", str(setting.teacher_epochs), "--batch-size", str(setting.batch_size),
+                "--seed", str(seed), "--device", "cpu", "--run", str(runs / f"{name}-s{seed}"),
+            ]  # fmt: skip
+    teachers = [f"{name}={runs}/{name}-s{{seed}}" for name in TEACHERS]
+    attacks = setting.attacks + (f",cake:{','.join(setting.cake)}" if setting.cake else "")
+    yield [
+        "resist", "--data", setting.data, "--queries", setting.queries, "--teachers", *teachers,
+        "--students", ",".join(setting.students), "--attacks", attacks, "--regimes", setting.regimes,
+        "--seeds", ",".join(map(str, seeds)), "--preset", "mnist", "--epochs", str(setting.epochs),
+        "--batch-size", str(setting.batch_size), "--device", "cpu", "--run", str(runs / "study"),
+    ]  # fmt: skip
+
+
+def keep(runs: Path, seeds: list[int], results: Path) -> None:
+    """Copy pages, records and settings, under folders of a fixed name."""
+    files = [("study", name) for name in ("resistance.html", "resistance.json", "config.toml")]
+    files += [
+        (f"{name}-s{seed}", file) for name in TEACHERS for seed in seeds for file in ("result.json", "config.toml")
+    ]
+    for folder, name in files:
+        text = (runs / folder / name).read_text(encoding="utf-8")
+        place = results if folder == "study" else results / folder
+        place.mkdir(parents=True, exist_ok=True)
+        write_text(place / name, scrubbed(text, runs))
+
+
+def scrubbed(text: str, runs: Path) -> str:
+    """Return a text without the place where the runs lie."""
+    for place in dict.fromkeys((str(runs.absolute()), str(runs))):
+        text = text.replace(place, PLACE)
+    return text.replace(str(Path.home()), "~") if Path.home() != Path("/root") else text
+
+
+def main() -> None:
+    """Run everything, keep what matters and print the verdicts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path(PLACE))
+    parser.add_argument("--quick", action="store_true", help="a small case, to see that it runs; no results are kept")
+    arguments = parser.parse_args()
+    setting, seeds, results = Setting(), arguments.seeds, RESULTS
+    if arguments.quick:
+        setting = Setting(
+            data="mnist[:200]", queries="mnist[200:400]", teacher="cnn:widths=4-8", students=("cnn:widths=2-4",),
+            attacks="quick", teacher_epochs=1, epochs=1, cake=(),
+        )  # fmt: skip
+        seeds, results = seeds[:2], arguments.runs / "results"
+    for words in commands(setting, arguments.runs, seeds):
+        print("understudy", shlex.join(words), flush=True)
+        subprocess.run([sys.executable, "-m", "understudy", *words], check=True)
+    keep(arguments.runs, seeds, results)
+    for name, one in read_json(results / "resistance.json")["summary"].items():
+        print(f"{name}: {one['verdict']['words']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Teachers whose answers are of little use to whoever copies them."""
