@@ -49,7 +49,9 @@ def cross_entropy(model: nn.Module, x: Tensor) -> float:
         return float(F.cross_entropy(model.eval()(x), labels(len(x)), reduction="mean"))
 
 
-@pytest.mark.parametrize(("coordinates", "radius"), [("normalised", 0.3 * channels(STD)), ("pixels", torch.tensor(0.3))])
+@pytest.mark.parametrize(
+    ("coordinates", "radius"), [("normalised", 0.3 * channels(STD)), ("pixels", torch.tensor(0.3))]
+)
 def test_points_stay_within_the_radius_and_the_pixels(model: Classifier, coordinates: Any, radius: Tensor) -> None:
     x = images()
     found = boxed_pgd(model, x, labels(), attack=attack(coordinates=coordinates))

@@ -86,4 +86,5 @@ def test_methods_are_listed_by_need(cli) -> None:
 
 
 def test_an_unknown_family_lists_the_known_ones(refused) -> None:
-    assert "known: baseline, data_free, extraction, robust" in refused("methods", "--family", "zzz")
+    said = refused("methods", "--family", "zzz")
+    assert "known: attackers, baseline, data_free, extraction, resistance, robust" in said

@@ -81,7 +81,8 @@ def test_the_plan_is_printed_and_nothing_is_written(cli, line: list[object], scr
 def test_flags_stand_over_the_file(cli, network: Path, scratch: Path) -> None:
     (scratch / "study.toml").write_text(
         'data = "digits"\nordinary = "plain"\nstudents = ["mlp:widths=8"]\nattacks = ["kd:temperature=1"]\n'
-        f'[teachers]\nplain = "{network}"\nother = "{network}+labels"\n[options]\nflip = true\n[options.fit]\nepochs = 5\n',
+        f'[teachers]\nplain = "{network}"\nother = "{network}+labels"\n[options]\nflip = true\n'
+        "[options.fit]\nepochs = 5\n",
         encoding="utf-8",
     )
     line = ("resist", "--config", "study.toml", "--dry-run", "--json")

@@ -10,7 +10,7 @@ MISTAKES = [
     ("--frsh", ('"--frsh"', "Available commands", "understudy --help")),
     ("doctor now", ("nothing is expected here: now", "understudy doctor --help")),
     ("distil cakee", ("no method 'cakee'", "did you mean 'cake'", "understudy methods")),
-    ("distil zzz", ("no method 'zzz'", "known: adaad, akd, ard, cake")),
+    ("distil zzz", ("no method 'zzz'", "known: adaad, akd, ard, averaging, cake")),
     ("distil supervised", ("no method of `understudy distil`", "use `understudy train supervised`")),
     ("train cake", ("no method of `understudy train`", "use `understudy distil cake`")),
     ("train --method cake", ("no method of `understudy train`", "use `understudy distil cake`")),

@@ -37,6 +37,7 @@ ROBUST: dict[str, object] = {
     "fit": Recipe(epochs=2, batch_size=128, learning_rate=0.1),
 }  # fmt: skip
 PROTECT: dict[str, object] = {"fit": Recipe(epochs=4, batch_size=64, learning_rate=0.05)}
+ATTACK: dict[str, object] = {"crop_padding": 1, "held_out_frac": 0.1}
 # What makes a method small enough to be run here; a new one may need a line of its own.
 TINY: dict[str, dict[str, object]] = {
     "cake": {"sets": 4, "samples_per_set": 100, "steps": 10, "tv_weight": 1e3, "held_out_frac": 0.1},
@@ -48,7 +49,8 @@ TINY: dict[str, dict[str, object]] = {
     **{name: ROBUST for name, entry in catalogue.METHODS.items() if entry.family == "robust"},
     "iad": {**ROBUST, "warm_up": 1},
     **{name: PROTECT for name, entry in catalogue.METHODS.items() if entry.family == "resistance"},
-    "recovery": {"regression_steps": 20},
+    **{name: ATTACK for name, entry in catalogue.METHODS.items() if entry.family == "attackers"},
+    "recovery": {**ATTACK, "regression_steps": 20},
     "adversarial_sparse_teacher": {**PROTECT, "attack_steps": 2, "step_size": 0.1},
 }
 IDLE = ("random_surrogate",)  # a control that trains nothing

@@ -305,8 +305,8 @@ def test_what_does_not_fit_is_refused(distil: Distil, images: ImageSet, tmp_path
         distil(KD(fit=RECIPE, defence="top_k:11"), "three")
     with pytest.raises(DataError, match="have no labels"):
         distil(SHORT, "four", data=replace(images, labels=images.labels * 0, classes=("unlabelled",)))
+    many = tuple(map(str, range(20)))
     with pytest.raises(DataError, match="outside the 10 classes"):
-        many = tuple(map(str, range(20)))
         distil(SHORT, "five", data=replace(images, labels=images.labels + 10, classes=many))
     wide = replace(images, images=torch.zeros(300, 1, 9, 9, dtype=torch.uint8))
     with pytest.raises(ShapeError, match=r"\(1, 9, 9\) do not fit the teacher"):

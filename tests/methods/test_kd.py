@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -57,6 +58,22 @@ def test_golden_loss() -> None:
     """From golden example G6: with α = 1 the loss is T²·KL, 0.3443263572440616 at T = 4."""
     h, f = (torch.tensor(rows, dtype=torch.float64) for rows in (STUDENT, TEACHER))
     assert float(KD(alpha=1.0).loss(h, taught(f))) == pytest.approx(0.3443263572440616, abs=1e-12)
+
+
+def test_golden_d() -> None:
+    """Section 6.2 of the specification of resistance, through the method."""
+    ln4, ln16 = math.log(4), math.log(16)
+    ours = torch.tensor([[0.0, ln4, ln4, 0.0], [0.0] * 4], dtype=torch.float64)
+    theirs = torch.tensor([[ln16, ln4, 0.0, 0.0], [0.0, ln16, ln4, 0.0]], dtype=torch.float64)
+    method = KD(temperature=2.0, alpha=0.9)
+    found = method.loss(ours, replace(taught(theirs), labels=torch.tensor([0, 2])))
+    assert float(found) == pytest.approx(1.0702392829263805, abs=1e-12)
+
+
+def test_where_no_label_is_known_the_answers_have_all_the_weight() -> None:
+    h, f = (torch.tensor(rows, dtype=torch.float64) for rows in (STUDENT, TEACHER))
+    unknown = replace(taught(f), known=torch.zeros(2, dtype=torch.bool))
+    assert float(KD(alpha=0.1).loss(h, unknown)) == pytest.approx(0.3443263572440616, abs=1e-12)
 
 
 def test_gradient_by_finite_differences() -> None:

@@ -27,4 +27,5 @@ def test_a_bank_is_for_those_who_read_one(name: str, options: dict[str, object])
 
 
 def test_those_who_read_one_take_it() -> None:
-    assert distil("rslad", bank="runs/first").bank == "runs/first"
+    for name in ("rslad", "kd"):
+        assert distil(name, bank="runs/first").bank == "runs/first"

@@ -81,3 +81,25 @@ def test_distilling_gives_the_same_bank_byte_for_byte_and_the_same_student(
     for file in one.iterdir():
         assert file.read_bytes() == (two / file.name).read_bytes(), file.name
     _assert_close(place / "alone-cake", place / "together-cake")  # without BatchNorm
+
+
+def test_answers_are_asked_once_and_the_student_is_the_same(
+    start, together: Together, teacher: Path, place: Path
+) -> None:
+    line = [
+        "distil", "kd", "--data", "digits", "--teacher", teacher, "--student", "cnn:widths=4,norm=group", "--flip",
+        "--epochs", 1, "--batch-size", 64, "--defence", "top_k:3", "--held-out-frac", 0.1, "--labels-frac", 0.5,
+        "--run",
+    ]  # fmt: skip
+    alone = start(*line, "alone-kd", cwd=place)
+    assert alone.wait() == 0, alone.log.read_text()
+    done = together(*line, "together-kd")
+    assert done.returncode == 0, done.stderr
+    one, two = (place / kind / "bank" for kind in ("alone-kd", "together-kd"))
+    names = sorted(file.name for file in one.glob("*.*"))
+    assert [name.partition("-")[0] for name in names] == [".lock", "manifest.json", "served", "shard"]
+    assert all((one / name).read_bytes() == (two / name).read_bytes() for name in names)
+    _assert_close(place / "alone-kd", place / "together-kd")
+    results = [json.loads((place / name / "result.json").read_text()) for name in ("alone-kd", "together-kd")]
+    assert results[0]["answers"] == results[1]["answers"]
+    assert results[0]["validation"] == results[1]["validation"]

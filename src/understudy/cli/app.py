@@ -39,7 +39,7 @@ VERBS = {
         "Train a teacher whose answers are of little use for training a copy of it.",
         (
             "understudy protect nasty_teacher --data digits --model mlp --run runs/nasty",
-            "understudy resist --data digits --teachers nasty=runs/nasty --students mlp",
+            "understudy protect cmim --data digits --model mlp --preset digits --run runs/cmim",
         ),
     ),
     "distil": Verb(

@@ -126,7 +126,7 @@ def _print(found: Mapping[str, Any]) -> None:
 
     headings, rows, caption = resistance_table(found)
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    table = plain_table(*headings, numbers=len(headings) - 2)
+    table = plain_table(*headings, numbers=4)
     for row in rows:
         table.add_row(*row)
     table.caption = caption

@@ -97,12 +97,13 @@ class Distiller(Method):
 
     def cost(self, model: Network, *, rows: int | None, bank: object = None) -> dict[str, int]:  # noqa: ARG002
         """Return training steps, images seen, parameters, and answers needed if nothing is on file."""
-        known = max(round(self.labels_frac * (rows or 0)), 1) if self.labels_frac else 0
-        held = round(self.held_out_frac * (known or rows or 0))
-        cost = cost_on_images(model, self.fit, max((rows or 0) - held, 1))
+        everything = rows or 0
+        known = max(round(self.labels_frac * everything), 1) if self.labels_frac else 0
+        held = round(self.held_out_frac * (known or everything))
+        cost = cost_on_images(model, self.fit, max((everything if self.asks else known) - held, 1))
         views = 2**self.flip * (2 * self.crop_padding + 1) ** 2
-        most = (rows or 0) * views if self.asks else 0
-        return {**cost, "teacher_evaluations": min(cost["images_seen"] + (rows or 0), most)}
+        asked = min(cost["images_seen"] + everything, everything * views) if self.asks else 0
+        return {**cost, "teacher_evaluations": asked}
 
     def check_teacher(self, teacher: Classifier, student: Classifier, *, bank: object = None) -> None:  # noqa: ARG002
         """Refuse a student of other classes or inputs, and a defence that the teacher's classes do not allow.

@@ -30,6 +30,7 @@ from understudy.losses import RobustReduction, mirrored_kl_rows, reduce_rows
 from understudy.methods.method import Access, Method, Outcome
 from understudy.models import Classifier, Network, Penultimate, resolve_model
 from understudy.runs.run import Run
+from understudy.runs.seeds import stream
 from understudy.training import Recipe
 from understudy.training.from_images import cost_on_images
 from understudy.training.robust import Plan, fit_robust
@@ -201,7 +202,7 @@ class RobustTraining(RobustMethod):
             ConfigError: several processes, or more images held out than there are.
             DivergenceError: the loss is no longer finite; the last good checkpoint is kept.
         """
-        extras = self.extras(model, None, run.stream("extras"))
+        extras = self.extras(model, None, stream(run.seed, "extras"))
         done = fit_robust(model, data, plan=self.plan(), extras=extras, teachers=None, run=run)
         return Outcome(model, done.others, done.facts)
 
@@ -252,7 +253,7 @@ class RobustDistiller(RobustMethod):
             teacher, {name: resolve_model(spec) for name, spec in self.other_teachers().items()},
             other_view=self.other_view, file_answers=self.file_answers, bank=bank,
         )  # fmt: skip
-        extras = self.extras(student, teacher, run.stream("extras"))
+        extras = self.extras(student, teacher, stream(run.seed, "extras"))
         done = fit_robust(student, data, plan=self.plan(), extras=extras, teachers=teachers, run=run)
         return Outcome(student, done.others, done.facts)
 

@@ -7,9 +7,11 @@ from understudy.report._format import name_of
 from understudy.report._read import Event
 
 SYNTHESIS = "synthesise"
-WATCHED = ("held_out", "guard")
+WATCHED = ("held_out", "guard", "support")
 """Phases that measure after each epoch, and count epochs in the place of steps."""
-_SHARES = ("accuracy", "agreement", "confidence", "robust")
+NO_CURVES = (("support", "class"), ("support", "warning"))
+"""Metrics by phase that are numbers of classes, or flags."""
+_SHARES = ("accuracy", "agreement", "confidence", "robust", "support", "share")
 _TERMS = ("loss", "classification", "contrast", "total_variation", "entropy")
 _TERM_COLOURS = {
     "loss": "student",
@@ -25,6 +27,7 @@ def fit_figures(events: Sequence[Event]) -> list[Figure]:
     phases = [phase for phase in dict.fromkeys(event.phase for event in events) if not draws_samples(phase)]
     phases = [phase for phase in phases if phase not in WATCHED]
     found = dict.fromkeys(key for event in events if event.phase in phases for key in event.metrics)
+    found.pop("top_support", None)  # The phase "support" has it whole, for each epoch.
     figures = []
     for key in sorted(found, key=rank):
         curves = (curve(events, phase, key, name_of(phase), phase_colour(phase, phases)) for phase in phases)
@@ -35,13 +38,16 @@ def fit_figures(events: Sequence[Event]) -> list[Figure]:
 
 
 def _watched(events: Sequence[Event]) -> list[Figure]:
-    """Return what was measured after each epoch: robust accuracy on images that are watched for that."""
+    """Return what was measured after each epoch: robust accuracy on watched images, and the most kept class."""
     phases = [phase for phase in WATCHED if any(event.phase == phase for event in events)]
-    drawn = [curve(events, phase, "robust", name_of(phase), f"c{at + 3}") for at, phase in enumerate(phases)]
-    if not drawn:
-        return []
+    robust = [phase for phase in phases if phase != "support"]
+    drawn = [curve(events, phase, "robust", name_of(phase), f"c{at + 3}") for at, phase in enumerate(robust)]
     names = " and ".join(one.name.lower() for one in drawn)
-    return [line_figure(f"Robust accuracy: {names}", drawn, x_title="epoch", share=True)]
+    figures = [line_figure(f"Robust accuracy: {names}", drawn, x_title="epoch", share=True)] if drawn else []
+    if "support" in phases:
+        kept = curve(events, "support", "share", "most kept class", "student")
+        figures.append(line_figure("Targets that keep the same class", [kept], x_title="epoch", share=True))
+    return figures
 
 
 def synthesis_figures(events: Sequence[Event]) -> list[Figure]:
@@ -88,6 +94,8 @@ def phase_colour(phase: str, phases: Sequence[str]) -> str:
     for word in ("noise", "real", "teacher"):
         if word in phase:
             return word
+    if phase == "reference":
+        return "teacher"
     return "student" if phase in ("fit", "train") else f"c{list(phases).index(phase) % 8 + 1}"
 
 

@@ -84,6 +84,8 @@ class Score(_Part):
     per_class: list[float | None] | None = None
     confusion: list[list[int]] | None = None
     robust: RobustLook | None = None
+    entropy: dict[str, float | None] = {}
+    """Mean entropy of the softened answers in nats, by temperature."""
 
 
 class ModelFacts(_Part):
@@ -124,6 +126,10 @@ class Result(_Part):
     answers: Answers | None = None
     held_out: HeldOut | None = None
     guard: Guarded | None = None
+    serving: str | None = None
+    """Spec of the defence that is to stand before a protected teacher; `none` where its weights are the protection."""
+    resistance: dict[str, Any] | None = None
+    """What is on file of the protection of a teacher."""
     bank_bytes: int | None = None
     models: dict[str, ModelFacts] = {}
     data: DataFacts | None = None

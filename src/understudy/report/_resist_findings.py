@@ -31,6 +31,10 @@ _SAID = {
     "inconclusive": "{names} {stay} undecided",
     "no_headline": "{names} {have} no verdict",
 }
+_NAMED = 3
+"""How many missing attackers are named in a sentence."""
+BEST_ATTACKER = "Best attacker"
+"""Heading of the one number on the first screen that is a name."""
 _MARGIN = 0.0005
 """A tenth of a point, rounded, is the least that the page can show."""
 
@@ -149,8 +153,8 @@ def _line(record: ResistanceRecord, teacher: Teacher) -> Line:
     cells += [
         ("Plain distillation loses", loss_cell(plain.protection if plain else None)),
         ("Best attacker loses", loss_cell(best.protection)),
-        ("Best attacker over student alone", gain_cell(turned(best.against_alone))),
-        ("Best attacker", Cell(attack_label(record, best.attack), note=_where(record, found))),
+        ("Best attacker over alone", gain_cell(turned(best.against_alone))),
+        (BEST_ATTACKER, Cell(attack_label(record, best.attack), note=_where(record, found))),
     ]
     return Line(teacher.name, made_by(teacher), title, colour, cells)
 
@@ -176,16 +180,26 @@ def _plain_only(record: ResistanceRecord, teacher: str) -> list[tuple[str, Cell]
 
 
 def line_facts(line: Line) -> list[Fact]:
-    """Return the numbers of the one teacher of a page as headline numbers."""
-    return [Fact(name, cell.text, cell.note) for name, cell in line.cells]
+    """Return the numbers of the one teacher of a page as headline numbers; the attacker's name goes with its number."""
+    cells = dict(line.cells)
+    attacker = cells.pop(BEST_ATTACKER, Cell(""))
+    facts = []
+    for name, cell in cells.items():
+        mine = [cell.note, attacker.text, attacker.note] if name == "Best attacker loses" else [cell.note]
+        facts.append(Fact(name, cell.text, ", ".join(filter(None, mine))))
+    return facts
 
 
 def _doubts(record: ResistanceRecord) -> list[str]:
     said = []
     if record.headline_missing:
+        named = record.headline_missing[:_NAMED]
+        rest = len(record.headline_missing) - len(named)
+        more = f" and {count(rest)} more, listed at the end" if rest else ""
+        what = f"{', '.join(named)}{more}" if more else listed(named)
         said.append(
-            f"No headline is given, because these attackers are missing: {listed(record.headline_missing)}. The best "
-            "of a suite without them would look better for the owner than it is."
+            f"No headline is given, because this is missing: {what}. The best of a suite without it would look better "
+            "for the owner than it is."
         )
     if len(record.seeds) == 1:
         said.append("There is one seed. It shows no spread, so nothing on this page can be told from chance.")

@@ -131,7 +131,7 @@ def short_table(record: ResistanceRecord) -> Table:
     ]
     many, several = (len({place[at] for place in places}) > 1 for at in (1, 2))
     titles = ["Teacher", *(["Regime"] * many), *(["Student"] * several)]
-    titles += ["Owner", "Plain", "Best", "Over alone", "Best attacker"]
+    titles += ["Best attacker", "Owner", "Plain", "Best", "Over alone"]
     rows = []
     for name, regime, student, mine in places:
         best = mine.best if not record.headline_missing else None
@@ -143,7 +143,7 @@ def short_table(record: ResistanceRecord) -> Table:
         ]
         head = [name, *([regime_label(regime)] * many), *([student] * several)]
         numbers = [number_of(cell).text for cell in cells]
-        rows.append([*head, *numbers, attack_label(record, best.attack) if best else DASH])
+        rows.append([*head, attack_label(record, best.attack) if best else DASH, *numbers])
     caption = (
         "Points of accuracy that the owner, plain distillation and the best attacker lose against the ordinary "
         "teacher; over alone: best attacker above a student that asks nobody"

@@ -130,6 +130,8 @@ def made_by(teacher: Teacher) -> str:
     method = titled(teacher.method, teacher.fidelity) if teacher.method else ""
     if method.lower() == teacher.name.lower():
         method = ""
+    if method and teacher.fidelity == "instantiation" and "instantiation" not in method:
+        method = f"{method} (independent instantiation)"
     served = f"behind {teacher.serving}" if teacher.serving not in ("", "none") else ""
     return ", ".join(filter(None, [method, served]))
 
@@ -185,8 +187,13 @@ def _shown(end: float | None) -> str:
     return "" if number is None else f"{100 * number:.1f}"
 
 
-def over(seeds: int) -> str:
-    """Return what the ranges on the page are, which depends on the number of seeds."""
-    if seeds > 1:
-        return f"95{NBSP}% intervals of the mean over {seeds} seeds"
-    return "no ranges, since one seed shows no spread"
+def spread(record: ResistanceRecord) -> str:
+    """Say what the ranges on the page are, which depends on the number of seeds."""
+    owner = [record.of(teacher.name).cost for teacher in record.defended]
+    images = any(cost is not None and cost.over == "images" for cost in owner)
+    seeds = len(record.seeds)
+    if seeds < 2:
+        said = "One seed shows no spread, so students have no ranges"
+        return f"{said}; that of the owner is over test images." if images else f"{said}."
+    said = f"Bars and second lines show 95{NBSP}% intervals of the mean over {seeds} seeds"
+    return f"{said}; those of the owner are over test images, for one pair of teachers." if images else f"{said}."

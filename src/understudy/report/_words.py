@@ -92,6 +92,8 @@ def retention(result: Result) -> float | None:
 
 def role_colour(key: str) -> str:
     """Return the colour word of a model or of a phase by the role that its key names; another than these gets `c5`."""
+    if key == "ordinary":
+        return "teacher"
     word = next((word for word in ("noise", "real", "teacher", "best") if word in key), "")
     if word == "best":
         return "c3"

@@ -25,7 +25,7 @@ from understudy.report._resist_lists import (
 from understudy.report._resist_meaning import meaning, silent
 from understudy.report._resist_read import ResistanceRecord, parse_resistance, read_resistance
 from understudy.report._resist_tables import attacks_table, failures_table, protection_table, users_table
-from understudy.report._resist_words import over, regime_label, regime_of, regimes_in_use, students_in
+from understudy.report._resist_words import regime_label, regime_of, regimes_in_use, spread, students_in
 from understudy.report._table import Fact
 
 
@@ -82,7 +82,7 @@ def _values(record: ResistanceRecord) -> dict[str, Any]:
         "facts": line_facts(findings.lines[0]) if len(findings.lines) == 1 else [],
         "meaning": meaning(record),
         "silent": silent(record),
-        "over": over(len(record.seeds)),
+        "spread": spread(record),
         "protection": protection_table(record),
         "every_student": protection_table(record, every=True) if _several(record) else None,
         "protection_figure": protection_figure(record),
@@ -177,7 +177,7 @@ def _regime_words(record: ResistanceRecord, name: str) -> str:
 def _held_out(held_out: int | float | None) -> str:
     if not held_out:
         return ""
-    share = percent(held_out, 0) if held_out < 1 else f"{count(held_out)} of them"
+    share = percent(held_out, 0) if held_out < 1 else f"{count(held_out)} more"
     return f"{share} held out to choose variants"
 
 

@@ -22,6 +22,16 @@ from understudy.report._format import (
 from understudy.report._page import write_page
 from understudy.report._read import ModelFacts, Result, RunRecord, Score, read_run
 from understudy.report._resist_read import is_resistance
+from understudy.report._resist_run import (
+    entropy_table,
+    protection_values,
+    resist_command,
+    resist_doubts,
+    resist_facts,
+    resist_sentences,
+    support_figure,
+    support_sentence,
+)
 from understudy.report._robust_read import is_robustness
 from understudy.report._robust_run import (
     answers_fact,
@@ -57,7 +67,8 @@ def write_report(run_folder: Path, out: Path | None = None) -> Path:
         return write_resistance(run_folder, out)
     run = read_run(run_folder)
     values = _values(run)
-    figures = bool(values["fit"] or values["synthesis"] or values["confusions"] or values["per_class"])
+    drawn = ("fit", "synthesis", "confusions", "per_class", "support")
+    figures = any(values[name] for name in drawn)
     return write_page(out or run.folder / "report.html", "run.html", values, figures=figures)
 
 
@@ -80,13 +91,15 @@ def _values(run: RunRecord) -> dict[str, Any]:
         "fidelity": fidelity_words(result),
         "fidelity_word": "independent instantiation" if result.fidelity == "instantiation" else result.fidelity,
         "date": moment(run.started),
-        "sentences": robust_sentences(result) or sentences(result),
+        "sentences": resist_sentences(result) or robust_sentences(result) or sentences(result),
+        "doubts": resist_doubts(result),
         "doubt": noise_verdict(result) in ("as good", "unclear"),
         "facts": _facts(result),
         "summary": summary_table(result),
         "robust": robust_table(result),
         **_attacked(result),
         "evaluate": evaluate_command(result, run.folder),
+        **_protected(run),
         "cost": _cost(result),
         "timings": _timings(result),
         "fit": fit_figures(run.events),
@@ -112,6 +125,18 @@ def _attacked(result: Result) -> dict[str, str]:
     """Return who attacked, and on how many images."""
     look = next((score.robust for score in result.scores.values() if score.robust is not None), None)
     return {"attacker": attacker(look) if look else "", "looked_at": count(look.rows) if look else ""}
+
+
+def _protected(run: RunRecord) -> dict[str, Any]:
+    """Return what the page of a protected teacher has beside that of other runs; nothing of it for those."""
+    result = run.result
+    return {
+        "protection": protection_values(result) if result.resistance is not None else [],
+        "entropy": entropy_table(result),
+        "support": support_figure(result),
+        "support_sentence": support_sentence(result),
+        "resist": resist_command(result, run.folder),
+    }
 
 
 def summary_table(result: Result) -> Table:
@@ -155,7 +180,7 @@ def _facts(result: Result) -> list[Fact]:
     if result.data is not None:
         named = (result.measured_by or "accuracy").capitalize()
         facts.append(Fact(named, interval_cell(score.accuracy).text, interval_cell(score.accuracy).note))
-        facts += robust_facts(result)
+        facts += [*resist_facts(result), *robust_facts(result)]
         if score.agreement is not None:
             facts.append(Fact("Agreement", interval_cell(score.agreement).text, interval_cell(score.agreement).note))
         if retention(result) is not None:

@@ -102,8 +102,8 @@ def _answers(grid: Grid, costs: Sequence[Mapping[str, int]]) -> int:
             key: tuple[object, ...] = (cell.folder,)
         else:
             augment = (getattr(cell.method, "crop_padding", 0), getattr(cell.method, "flip", False))
-            images = "queries" if cell.regime == "unlabelled" else "train"
-            key = (grid.owner(cell).digests[cell.seed], images, cell.seed if any(augment) else None, augment)
+            images = grid.images(cell.regime)
+            key = (grid.owner(cell).digests[cell.seed], id(images), cell.seed if any(augment) else None, augment)
         shared[key] = max(shared.get(key, 0), asked)
     return sum(shared.values())
 

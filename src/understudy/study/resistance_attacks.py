@@ -8,6 +8,7 @@ variants of both, so that `standard,kd:temperature=8` widens a suite.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -17,7 +18,7 @@ from understudy import catalogue
 from understudy.errors import ConfigError, nearest
 from understudy.methods.method import Method
 from understudy.study.job import defaults, merged
-from understudy.study.resistance_summary import ALONE
+from understudy.study.resistance_summary import ALONE, PLAIN
 
 SUITES: dict[str, tuple[str, ...]] = {
     "quick": (
@@ -95,7 +96,7 @@ class Attack:
 
     def to_json(self, regimes: Sequence[str]) -> dict[str, Any]:
         """Return what `resistance.json` says of it."""
-        entry = catalogue.entry(self.name)
+        entry = _attackers()[self.name]
         return {
             "name": self.name,
             "label": _LABELS.get(self.name, self.name.replace("_", " ").capitalize()),
@@ -105,6 +106,12 @@ class Attack:
             "regimes": list(self.regimes(regimes)),
             "variants": [{"key": one.key, "options": dict(one.options)} for one in self.variants],
         }
+
+
+def names_of(specs: Iterable[str]) -> list[str]:
+    """Return the names of the attackers that specs and suites stand for."""
+    listed = [one for spec in specs for one in SUITES.get(spec.strip(), (spec,))]
+    return [spec.partition(":")[0].strip() for spec in listed]
 
 
 def split_attacks(text: str) -> list[str]:
@@ -203,11 +210,10 @@ def _base(
     options_of: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the values of a method before those of its variants."""
-    attackers = {key: row for key, row in catalogue.entries().items() if _is_attacker(key, row)}
-    if name not in attackers:
-        known = [*attackers, *SUITES]
+    if name not in _attackers():
+        known = [*_attackers(), *SUITES]
         raise ConfigError(f"there is no attack {name!r}", where="--attacks", expected=nearest(name, known))
-    cls = catalogue.load(name, verb="distil")
+    cls = _class(name)
     named = {} if preset is None else cls.presets()
     # CAKE's presets of larger data sets are the authors'.
     maker = next((named[key] for key in (preset, f"official_{preset}") if key in named), None)
@@ -218,12 +224,23 @@ def _base(
     return merged(merged(base, shared), options_of.get(name, {}))
 
 
-def _is_attacker(name: str, entry: catalogue.Entry) -> bool:
-    return entry.verb == "distil" and (entry.family == "attackers" or name in ("kd", DATA_FREE))
+@cache  # looking through the entry points of all packages takes a while
+def _attackers() -> dict[str, catalogue.Entry]:
+    """Return the methods that are attackers by name."""
+    return {
+        name: entry
+        for name, entry in catalogue.entries().items()
+        if entry.verb == "distil" and (entry.family == "attackers" or name in (PLAIN, DATA_FREE))
+    }
+
+
+@cache
+def _class(name: str) -> type[Method]:
+    return catalogue.load(name, verb="distil")
 
 
 def _variant(name: str, base: Mapping[str, Any], chosen: Mapping[str, str], where: str) -> Variant:
-    cls = catalogue.load(name, verb="distil")
+    cls = _class(name)
     given: dict[str, Any] = {}
     paths = {key: _path(cls, key, where) for key in chosen}
     for key, value in chosen.items():

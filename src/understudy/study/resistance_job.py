@@ -9,14 +9,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
-from understudy import catalogue
 from understudy.errors import ConfigError, nearest
 from understudy.methods.distiller import Distiller
 from understudy.methods.method import validated
 from understudy.runs.options import RunOptions
 from understudy.runs.run import FREE_OPTIONS
 from understudy.study.job import RUNS, require
-from understudy.study.resistance_attacks import DATA_FREE, Attack, make_attacks
+from understudy.study.resistance_attacks import DATA_FREE, Attack, make_attacks, names_of
 from understudy.study.resistance_teachers import OWN_ORDINARY, check_teacher_spec, split_teacher
 
 _TABLES = ("teachers", "options", "options_of", "run")
@@ -76,8 +75,7 @@ class Resistance(BaseModel):
     @property
     def all_regimes(self) -> tuple[str, ...]:
         """The regimes with the one that follows from an attacker without data."""
-        without = any(attack.name == DATA_FREE for attack in self.resolved())
-        return (*self.regimes, "data_free") if without else self.regimes
+        return (*self.regimes, "data_free") if DATA_FREE in names_of(self.attacks) else self.regimes
 
 
 def make_resistance(values: Mapping[str, Any]) -> Resistance:
@@ -215,4 +213,3 @@ def _check_attacks(job: Resistance) -> None:
                 where="--regimes",
                 fix="add labelled or partial:F, or leave the attack out",
             )
-        catalogue.entry(attack.name, verb="distil")

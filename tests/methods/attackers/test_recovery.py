@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ from torch import Tensor
 
 from understudy.data import ImageSet
 from understudy.errors import ConfigError
-from understudy.methods.attackers.recovery import Recovery, Regressor, consistent_mean
+from understudy.methods.attackers._recover import Regressor, consistent_mean
+from understudy.methods.attackers.contrastive_sequence import ContrastiveSequence
+from understudy.methods.attackers.recovery import Recovery
+from understudy.methods.attackers.skeptical import Skeptical
 from understudy.methods.baseline.kd import KD
-from understudy.methods.distiller import Knowledge, Taught
+from understudy.methods.distiller import Distiller, Knowledge, Taught
 from understudy.models import Classifier, build_model
 from understudy.runs.run import Run
 from understudy.runs.tensors import digest
@@ -166,6 +170,28 @@ def test_the_way_back_is_learnt_in_phases_of_its_own_that_resume(
             method.run(teacher=digits_teacher, student=student(), data=few, run=cut)
     resumed = method.run(teacher=digits_teacher, student=student(), data=few, run=cut).model
     assert digest(resumed.state_dict()) == digest(whole.state_dict())
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Recovery(regression_steps=10, labels_frac=0.0, defence="top_k:2", fit=RECIPE),
+        ContrastiveSequence(labels_frac=0.0, defence="top_k:2", fit=RECIPE),
+        Skeptical(labels_frac=0.0, defence="top_k:2", deep_exit=True, fit=RECIPE),
+    ],
+    ids=lambda method: type(method).__name__,
+)
+def test_without_labels_none_is_looked_at(
+    method: Distiller, make_run: MakeRun, few: ImageSet, student: Callable[..., Classifier], digits_teacher: Classifier
+) -> None:
+    """With a defence that leaves two classes, so that most of each answer is zero; networks on the way included."""
+    weights = set()
+    for name, labels in (("true", few.labels), ("other", (few.labels + 3) % 10)):
+        data = replace(few, labels=labels)
+        model = method.run(teacher=digits_teacher, student=student(), data=data, run=make_run(name)).model
+        assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
+        weights.add(digest(model.state_dict()))
+    assert len(weights) == 1
 
 
 def test_what_it_costs_and_what_is_refused(student: Callable[..., Classifier]) -> None:

@@ -1,4 +1,4 @@
-"""What tests of resistant teachers share: few digits, small networks with BatchNorm, and an ordinary teacher on file."""
+"""What tests of resistant teachers share: few digits, small networks with BatchNorm, an ordinary teacher on file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +14,13 @@ from understudy.runs.options import RunOptions
 from understudy.runs.run import Run
 from understudy.training import Recipe
 
-RECIPE = Recipe(epochs=3, batch_size=32, learning_rate=0.05)
-SPEC = "mlp:norm=batch,widths=24"
-STEPS = 3 * 3
-"""Of the recipe on the few digits."""
-
 Net = Callable[..., Classifier]
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    """Three epochs of three batches of the few digits."""
+    return Recipe(epochs=3, batch_size=32, learning_rate=0.05)
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +31,10 @@ def few(digits: tuple[ImageSet, ImageSet]) -> ImageSet:
 
 @pytest.fixture(scope="session")
 def net(digits: tuple[ImageSet, ImageSet]) -> Net:
-    """Return a function that builds a small network with BatchNorm."""
+    """Return a function that builds a small network, with BatchNorm unless a spec says otherwise."""
     train = digits[0]
 
-    def net(seed: int = 1, spec: str = SPEC, **replaced: Any) -> Classifier:
+    def net(seed: int = 1, spec: str = "mlp:norm=batch,widths=24", **replaced: Any) -> Classifier:
         facts = {"input_shape": train.shape, "classes": 10, "mean": train.mean, "std": train.std, **replaced}
         return build_model(spec, seed=seed, **facts)
 
@@ -41,11 +42,10 @@ def net(digits: tuple[ImageSet, ImageSet]) -> Net:
 
 
 @pytest.fixture(scope="session")
-def reference(few: ImageSet, net: Net, tmp_path_factory: pytest.TempPathFactory) -> str:
+def reference(few: ImageSet, net: Net, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of an ordinary teacher."""
-    folder = tmp_path_factory.mktemp("ordinary")
-    run = Run(folder / "run", {}, RunOptions(device="cpu", seed=9))
+    folder: Path = tmp_path_factory.mktemp("ordinary")
     teacher = net(7)
-    Supervised(fit=RECIPE).run(model=teacher, data=few, run=run)
+    Supervised(fit=recipe).run(model=teacher, data=few, run=Run(folder / "run", {}, RunOptions(device="cpu", seed=9)))
     save_model(teacher, folder / "model", about={})
-    return str(Path(folder) / "model")
+    return str(folder / "model")

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from understudy.study.resistance_summary import choose, summarise
-from understudy.study.resistance_verdict import verdict
+from understudy.study.resistance_record import completed
 
 MakeResistance = Callable[..., Path]
 
@@ -144,7 +143,6 @@ def resistance(
     students: Sequence[str] = ("mlp:12-12",),
     regimes: Sequence[str] = ("labelled", "unlabelled"),
     seeds: Sequence[int] = (0, 1, 2),
-    missing: Sequence[str] = (),
     cells_of: Callable[..., list[dict[str, Any]]] = cells,
     edit: Callable[[dict[str, Any]], object] | None = None,
 ) -> dict[str, Any]:
@@ -188,17 +186,15 @@ def resistance(
             for name in teachers
         },
         "cells": cells_of(teachers, students, regimes, seeds),
-        "headline_missing": list(missing),
         "answers": {"asked": 44_900, "served": 6_420_700, "gather_s": 12.5, "fit_s": 1_260.0},
         "failures": [],
         "notes": [],
-        "settings": {"epochs": 60, "batch_size": 64, "learning_rate": 0.05},
+        "settings": {"margin": 0.01, "held_out": 0.1, "options": {"fit": {"epochs": 60, "batch_size": 64}}},
         "machine": {"understudy": "0.5.0", "device": "cpu", "packages": {"torch": "2.13.0"}},
     }
     if edit is not None:
         edit(record)
-    judge(record)
-    return record
+    return completed(record)
 
 
 def teacher(name: str, seeds: Sequence[int]) -> dict[str, Any]:
@@ -217,17 +213,6 @@ def teacher(name: str, seeds: Sequence[int]) -> dict[str, Any]:
         "accuracies": {str(seed): accuracy + jitter(base, seed) for seed in seeds},
         "about": {"omega": 0.04, "temperature": 4.0} if name == "nasty" else {},
     }
-
-
-def judge(record: dict[str, Any]) -> None:
-    """Fill in what follows from the cells."""
-    record["cells"] = choose(record["cells"], record["attacks"])
-    record["summary"] = summarise(record)
-    for one in record["summary"].values():
-        one["verdict"] = verdict(one, missing=record["headline_missing"], margin=0.01, labels=LABELS)
-        if record["headline_missing"]:
-            for regime in one["regimes"].values():
-                regime["headline"] = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Ye, Hamidi, Yang: Towards Undistillable Models by Minimizing Conditional Mutual 
 Fidelity: instantiation. Of the paper the abstract and a public summary were at hand: the loss is a simplification, and
 λ, the temperatures and the means are our own choice.
 
-- The means are those of the batch, mixed with those of earlier batches (`momentum`): of some classes a batch holds few
+- The means are those of the batch, mixed with those of earlier batches (`memory`): of some classes a batch holds few
   images. No gradient flows into them: that through a batch's own means is 0, for Σᵢ KL(pᵢ ‖ q) is smallest there.
 - A class that the batch does not hold keeps its mean.
 """
@@ -39,12 +39,9 @@ def class_means(
 ) -> tuple[Float[Tensor, "k k"], Bool[Tensor, " k"]]:
     """Return the mean row of each class, without gradient, and which classes there are; 0 for those there are not."""
     probs = probs.detach()
-    classes = probs.shape[1]
-    counts = torch.zeros(classes, dtype=probs.dtype, device=probs.device).index_add_(
-        0, labels, probs.new_ones(len(probs))
-    )
-    sums = probs.new_zeros(classes, classes).index_add_(0, labels, probs)
-    return sums / counts.clamp_min(1)[:, None], counts > 0
+    members = F.one_hot(labels, probs.shape[1]).to(probs.dtype)
+    counts = members.sum(dim=0)
+    return members.T @ probs / counts.clamp_min(1)[:, None], counts > 0
 
 
 def conditional_mutual_information(
@@ -121,11 +118,11 @@ class CMIM(Protector):
 
     fidelity: ClassVar[Fidelity] = "instantiation"
 
-    weight: NonNegativeFloat = 1.0
+    weight: NonNegativeFloat = 3.0
     """Weight of the conditional mutual information against the labels [λ]."""
     temperatures: tuple[PositiveFloat, ...] = (1.0, 4.0, 20.0)
     """Softenings at which all outputs of a class are drawn together [T]."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    memory: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Weight of earlier batches in a class's mean output; 0 takes that of the batch alone."""
     control: bool = True
     """Whether an ordinary teacher is trained first, for comparison, where no reference is given."""
@@ -152,11 +149,11 @@ class CMIM(Protector):
     @preset
     def cifar100(cls) -> "CMIM":
         """CIFAR-100 by the field's schedule, 200 epochs; means over many batches."""
-        return cls(**CIFAR, momentum=0.99, fit=CIFAR100_SCHEDULE)
+        return cls(**CIFAR, memory=0.99, fit=CIFAR100_SCHEDULE)
 
     def about(self) -> dict[str, Any]:
         """Return the settings of the loss."""
-        return {"weight": self.weight, "temperatures": list(self.temperatures), "momentum": self.momentum}
+        return {"weight": self.weight, "temperatures": list(self.temperatures), "memory": self.memory}
 
     def trains_reference(self) -> bool:
         """Return whether an ordinary teacher is trained here, for comparison."""
@@ -174,7 +171,7 @@ class CMIM(Protector):
         compared = self.trains_reference() or self.reference is not None
         ordinary = self.ordinary(model, data, run) if compared else None
         batches = self.batches(data, run)
-        means = Means(self.temperatures, classes=model.classes, momentum=self.momentum, device=run.device)
+        means = Means(self.temperatures, classes=model.classes, momentum=self.memory, device=run.device)
 
         def objective(module: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
             logits = module(batch.x)

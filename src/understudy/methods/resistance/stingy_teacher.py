@@ -120,11 +120,13 @@ class StingyTeacher(Protector):
         """
         self.check_run(run)
         self.check_model(model)
+        ordinary = None
         if self.reference is not None:
-            self.take_over(model, self.ordinary(model, data, run))
-            model.eval()
+            ordinary = self.ordinary(model, data, run)
+            self.take_over(model, ordinary)
+            model.to(run.device).eval()
         else:
             batches = self.batches(data, run)
             self.train(model, batches, batch_at=batches.at, objective=supervised, run=run)
         kept = self.kept(model.classes)
-        return Outcome(model, facts=self.facts(serving=f"top_k:{kept}", k=kept))
+        return Outcome(model, facts=self.facts(serving=f"top_k:{kept}", reference=ordinary, k=kept))
