@@ -220,7 +220,7 @@ def noisy_digits(seed: int) -> ImageSet:
     """Return all 1,797 digits, 8 x 8 pixels, with noise and in the order of a seed; in 256 grey levels."""
     from sklearn.datasets import load_digits
 
-    source, generator = load_digits(), np.random.default_rng(seed)
+    source, generator = load_digits(), np.random.RandomState(seed)
     order = generator.permutation(len(source.target))
     noise = generator.normal(0.0, NOISE, source.images.shape)
     pixels = np.clip(source.images / 16 + noise, 0.0, 1.0)[order]

@@ -88,9 +88,10 @@ class Grid:
         """Return the student as it starts: the same for all teachers and attacks of a seed.
 
         It is normalised by the statistics of the data, which is what an attacker has; where there are no data, as
-        the teacher is.
+        the teacher is. Its stream is not that of the teachers: from the weights that one of them started from, a
+        student of the same architecture would be taught more by it than by the others.
         """
-        data, seed = self.train, derive_seed(cell.seed, "model")
+        data, seed = self.train, derive_seed(cell.seed, "resisted student")
         mean, std = list(data.mean), list(data.std)
         if cell.attack == DATA_FREE:
             normalise = self.owner(cell).network(cell.seed).normalise

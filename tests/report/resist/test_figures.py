@@ -117,25 +117,18 @@ def test_a_teacher_is_judged_where_its_verdict_hangs(make_resistance: MakeResist
         assert verdict is not None
         cases = {(one.regime, one.student): one.case for one in verdict.findings}
         assert cases[found.regime, found.student] == verdict.case
-        assert found.summary.best is not None
-        least = found.summary.best.against_alone
-        others = [
-            one.summary_value
-            for one in (
-                _Value(best.against_alone)
-                for (regime, student), case in cases.items()
-                if case == verdict.case and (best := record.of(teacher).regimes[regime].students[student].best)
-            )
-        ]
-        assert least is not None
-        assert least.value == min(others)
+        alike = [place for place, case in cases.items() if case == verdict.case]
+        assert _against_alone(record, teacher, (found.regime, found.student)) == min(
+            _against_alone(record, teacher, place) for place in alike
+        )
 
 
-class _Value:
-    def __init__(self, interval: Interval | None) -> None:
-        assert interval is not None
-        assert interval.value is not None
-        self.summary_value = interval.value
+def _against_alone(record: ResistanceRecord, teacher: str, place: tuple[str, str]) -> float:
+    best = record.of(teacher).regimes[place[0]].students[place[1]].best
+    assert best is not None
+    assert best.against_alone is not None
+    assert best.against_alone.value is not None
+    return best.against_alone.value
 
 
 @pytest.mark.parametrize(

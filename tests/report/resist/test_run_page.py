@@ -78,8 +78,8 @@ def test_cost_entropy_and_what_is_not_known(protect: MakeRun, read: Reader) -> N
     assert "Adversarial Sparse Teacher" in text
     assert "fidelity paper: follows the text and the equations of the paper" in text
     assert (
-        "The teacher is right on 97.2 % of the 500 real test images of digits (95 % interval 95.8 to 98.6). An ordinary "
-        "teacher of the same kind is right on 99.0 %: the defence costs the owner 1.8 points."
+        "The teacher is right on 97.2 % of the 500 real test images of digits (95 % interval 95.8 to 98.6). An "
+        "ordinary teacher of the same kind is right on 99.0 %: the defence costs the owner 1.8 points."
     ) in text
     assert "Whether students learn less from it is not known from this run." in text
     assert "its answers have 0.45 nats of entropy, those of the ordinary teacher 0.97: they are less spread out" in text
