@@ -42,7 +42,7 @@ class Setting:
     data: str = "mnist[:1500]"
     queries: str = "mnist[1500:3000]"
     teacher: str = "cnn:widths=16-32-64"
-    students: tuple[str, ...] = ("cnn:widths=8-16", "cnn:widths=4-8")
+    students: tuple[str, ...] = ("cnn:widths=4-8", "mlp:widths=32-32,norm=batch")
     attacks: str = ",".join(ATTACKS)
     regimes: str = "labelled,unlabelled"
     teacher_epochs: int = 12

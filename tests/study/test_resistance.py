@@ -356,6 +356,11 @@ class TestRefusals:
             run_resistance(job, tmp_path / "run")
         assert message.replace("'more'", "'b'") in str(caught.value)
 
+    def test_several_processes(self, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with pytest.raises(ConfigError, match="one process"):
+            run_resistance(make(), tmp_path / "run")
+
     def test_an_ordinary_teacher_behind_a_defence(self, make: Make, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="the ordinary teacher 'stingy' is served through a defence"):
             run_resistance(make(ordinary="stingy"), tmp_path / "run")

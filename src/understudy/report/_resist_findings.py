@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from understudy.report._format import NBSP, count, points
 from understudy.report._read import Interval
-from understudy.report._resist_read import ResistanceRecord, Teacher
+from understudy.report._resist_read import ResistanceRecord, Teacher, Verdict
 from understudy.report._resist_words import (
     ALONE,
     Lead,
@@ -69,7 +69,11 @@ class ResistFindings:
 
 def resist_findings(record: ResistanceRecord) -> ResistFindings:
     """Return the summary of a measurement."""
-    judged = [teacher for teacher in record.defended if record.of(teacher.name).regimes]
+    judged = [
+        teacher
+        for teacher in record.defended
+        if any(regime.students for regime in record.of(teacher.name).regimes.values())
+    ]
     if not judged:
         return ResistFindings(_nobody(record), doubts=_doubts(record))
     lines = [_line(record, teacher) for teacher in judged]
@@ -114,26 +118,29 @@ def quoted(name: str) -> str:
 
 
 def _verdicts(record: ResistanceRecord, judged: Sequence[Teacher]) -> list[tuple[str, str]]:
-    """Return for each teacher what its record says of it; without its name where there is but one."""
+    """Return for each teacher what its record says of it, under its name and the place where its verdict hangs.
+
+    The name is left out where there is but one. What a headline is missing is said once, elsewhere.
+    """
     said = []
-    for teacher in judged:
-        words = _words(record, teacher.name)
-        if words:
-            said.append((teacher.name if len(judged) > 1 else "", words if len(judged) > 1 else sentence(words)))
+    for teacher in [] if record.headline_missing else judged:
+        verdict = record.of(teacher.name).verdict
+        if verdict is None:
+            continue
+        where, words = _hangs_on(record, teacher.name, verdict)
+        head = ", ".join(filter(None, [teacher.name if len(judged) > 1 else "", where]))
+        said.append((head if len(judged) > 1 else head[:1].upper() + head[1:], sentence(words)))
     return said
 
 
-def _words(record: ResistanceRecord, teacher: str) -> str:
-    """Return the verdict in words; of many students the one that it hangs on, since the page has a table of all."""
-    verdict, found = record.of(teacher).verdict, lead(record, teacher)
-    if verdict is None or record.headline_missing:
-        return ""  # What is missing is said once, below.
+def _hangs_on(record: ResistanceRecord, teacher: str, verdict: Verdict) -> tuple[str, str]:
+    """Return where the attacker gets furthest and the verdict there; one on a single student is told whole."""
+    found = lead(record, teacher)
     of = [one for one in verdict.findings if found and (one.regime, one.student) == (found.regime, found.student)]
-    if not of or found is None or len(verdict.findings) == 1:
-        return verdict.words
+    if found is None or not of or len(verdict.findings) == 1:
+        return "", verdict.words
     several = len(students_in(record, found.regime)) > 1
-    where = f"{regime_label(found.regime)}, {found.student}" if several else regime_label(found.regime)
-    return f"{where}: {sentence(of[0].words)}"
+    return ", ".join([regime_label(found.regime), *([found.student] if several else [])]), of[0].words
 
 
 def sentence(words: str) -> str:
@@ -201,8 +208,6 @@ def _doubts(record: ResistanceRecord) -> list[str]:
             f"No headline is given, because this is missing: {what}. The best of a suite without it would look better "
             "for the owner than it is."
         )
-    if len(record.seeds) == 1:
-        said.append("There is one seed. It shows no spread, so nothing on this page can be told from chance.")
     if record.failures:
         number = count(len(record.failures))
         many = "training was" if len(record.failures) == 1 else "trainings were"
@@ -210,7 +215,7 @@ def _doubts(record: ResistanceRecord) -> list[str]:
             f"{number} {many} not finished. An attacker without its training reaches nothing here, which flatters "
             "the defence."
         )
-    return said + _cheap_losses(record)
+    return [*said, *_cheap_losses(record), *record.notes]
 
 
 def _cheap_losses(record: ResistanceRecord) -> list[str]:

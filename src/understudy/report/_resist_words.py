@@ -102,7 +102,7 @@ def regime_of(record: ResistanceRecord, name: str) -> Regime:
 
 def regimes_in_use(record: ResistanceRecord) -> list[str]:
     """Return the regimes that have numbers, in the order of the record."""
-    used = [name for summary in record.summary.values() for name in summary.regimes]
+    used = [name for summary in record.summary.values() for name, regime in summary.regimes.items() if regime.students]
     named = [regime.name for regime in record.regimes if regime.name in used]
     return list(dict.fromkeys([*named, *used]))
 

@@ -212,7 +212,9 @@ def _load_data(job: Job) -> tuple[ImageSet | None, ImageSet | None]:
 
 def _networks(job: Job, train: ImageSet | None) -> tuple[Classifier | None, Network]:
     """Return the teacher, if there is one, and the network to train, which takes on the teacher's normalisation."""
-    seed = derive_seed(job.options.seed, "model")
+    # A protected teacher starts elsewhere than the ordinary one of its seed, on whose mistakes some of them are built.
+    protects = catalogue.entry(job.name).verb == "protect"
+    seed = derive_seed(job.options.seed, "protected model" if protects else "model")
     if job.teacher is None:
         if train is None:
             raise ConfigError(f"{job.name} needs data", where="--data")

@@ -1,10 +1,11 @@
 """A resistance study from start to end: every cell, what they say together, and the page. The same call resumes it."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.errors import StorageError, UnderstudyError
+from understudy.errors import ConfigError, StorageError, UnderstudyError
 from understudy.models import Classifier
 from understudy.report import write_resistance
 from understudy.runs.files import read_json, write_json
@@ -47,6 +48,8 @@ def run_resistance(
         UnderstudyError: anything that a user can mend before the first training; a disk that refuses.
         Interrupted: the user asked to stop; the same call goes on.
     """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError("a study trains in one process", fix="start the command without torchrun")
     grid = make_grid(job)
     place = folder or job.default_folder()
     # Whoever works in the folder holds it; it is for these teachers and images alone.

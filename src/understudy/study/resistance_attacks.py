@@ -18,7 +18,7 @@ from understudy import catalogue
 from understudy.errors import ConfigError, nearest
 from understudy.methods.method import Method
 from understudy.study.job import defaults, merged
-from understudy.study.resistance_summary import ALONE, PLAIN
+from understudy.study.resistance_found import ALONE, PLAIN
 
 SUITES: dict[str, tuple[str, ...]] = {
     "quick": (
@@ -60,9 +60,10 @@ SUITES: dict[str, tuple[str, ...]] = {
 """Attackers by the name of the suite; `standard` has all that a worst case is worth its name for."""
 DATA_FREE = "cake"
 """The attacker that needs no images."""
+_TELLING = ("smoothing", "temperature", "squared_factor")
 NEED_LABELS = (ALONE, "disagreement")
 """Attackers that are nothing without labels."""
-_LABELS = {"no_teacher": "No teacher", "kd": "Plain KD", "cake": "CAKE"}
+_LABELS = {"no_teacher": "No teacher", "kd": "KD, tuned", "cake": "CAKE"}
 _MORE = re.compile(r"\s*\w+\s*=")
 _RESERVED = ("labels_frac", "held_out_frac", "defence")
 _EXPECTED = "NAME or NAME:key=value|value,key=value, separated by commas; or a suite: " + ", ".join(SUITES)
@@ -104,8 +105,13 @@ class Attack:
             "paper": entry.paper,
             "fidelity": entry.fidelity,
             "regimes": list(self.regimes(regimes)),
-            "variants": [{"key": one.key, "options": dict(one.options)} for one in self.variants],
+            "variants": [{"key": one.key, "options": {**_telling(one.method), **one.options}} for one in self.variants],
         }
+
+
+def _telling(method: Method) -> dict[str, Any]:
+    """Return the values by which attacks are told apart later, wherever they were set."""
+    return {name: getattr(method, name) for name in _TELLING if name in type(method).model_fields}
 
 
 def names_of(specs: Iterable[str]) -> list[str]:

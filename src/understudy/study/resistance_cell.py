@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.errors import IntegrityError
-from understudy.evaluation import evaluate, predict
+from understudy.evaluation import evaluate
 from understudy.methods.method import Outcome
 from understudy.models import model_digest
 from understudy.runs.files import read_json
@@ -14,6 +14,7 @@ from understudy.runs.progress import ProgressSink
 from understudy.runs.run import Run
 from understudy.study.resistance_attacks import DATA_FREE
 from understudy.study.resistance_grid import Cell, Grid
+from understudy.study.resistance_scores import served_answers
 from understudy.study.resistance_teachers import answers_identity
 
 _ASKING = ("ask", "defend")
@@ -88,7 +89,7 @@ def _train(grid: Grid, cell: Cell, folder: Path, options: RunOptions, progress: 
             store=folder / "answers",
         )
     test = grid.test.to(run.device)
-    answers = predict(owner.network(cell.seed).to(run.device), test) if cell.teacher else None
+    answers = served_answers(owner, cell.seed, test, run.device)[0].logits() if cell.teacher else None
     scores = evaluate(outcome.model, test, teacher_logits=answers)
     timing = run.timing()
     result = {

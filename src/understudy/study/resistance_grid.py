@@ -13,8 +13,8 @@ from understudy.models import Classifier, resolve_model
 from understudy.runs.seeds import derive_seed
 from understudy.runs.tensors import digest
 from understudy.study.resistance_attacks import DATA_FREE, Attack, Variant
+from understudy.study.resistance_found import ALONE
 from understudy.study.resistance_job import Resistance, labels_frac
-from understudy.study.resistance_summary import ALONE
 from understudy.study.resistance_teachers import Owner, answers_identity, make_owners
 from understudy.training.knowledge import choose_rows
 

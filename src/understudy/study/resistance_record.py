@@ -5,26 +5,18 @@ from typing import Any
 
 from understudy.runs.files import read_json
 from understudy.runs.run import Run
+from understudy.study.resistance_found import choose, missing_attacks, weak_points
 from understudy.study.resistance_grid import Grid, regime_rows
 from understudy.study.resistance_job import Resistance
-from understudy.study.resistance_scores import TEMPERATURES, teacher_scores
-from understudy.study.resistance_summary import choose, interval, missing_attacks, summarise
+from understudy.study.resistance_scores import TEMPERATURES, TeacherScores, teacher_scores
+from understudy.study.resistance_summary import interval, summarise
 from understudy.study.resistance_teachers import Owner
 from understudy.study.resistance_verdict import verdict
 
 FORMAT = 1
 Results = Mapping[str, dict[str, Any]]
 """What was measured of each cell, by folder."""
-_LEAST = {
-    "no_teacher": "students without a teacher",
-    "kd": "plain distillation",
-    "hard_label": "hard labels",
-    "uniform_tail": "a uniform tail",
-    "centred": "centred logits",
-    "composition": "composition",
-    "skeptical": "a skeptical student",
-}
-_EITHER = (("averaging", "recovery"), ("cake",))
+_WEAK = "Not among the attackers, though a worst case should have them"
 _MACHINE = (
     "understudy", "python", "platform", "cpu", "cores", "device", "device_name", "started", "commit", "packages",
 )  # fmt: skip
@@ -44,7 +36,6 @@ def resistance_record(
     """
     environment = read_json(run.folder / "environment.json")
     scores = {owner.name: _scores(owner, job, grid, run) for owner in grid.owners}
-    accuracies = {name: {seed: one["accuracy"] or 0.0 for seed, one in of.items()} for name, of in scores.items()}
     regimes = [regime_rows(grid, job, name) for name in job.all_regimes]
     measured = {
         "format": FORMAT,
@@ -55,7 +46,7 @@ def resistance_record(
         "data": {"source": job.data, "rows": len(grid.train), "classes": list(grid.train.classes)},
         "queries": {"source": job.queries, "rows": len(grid.queries), "labelled": False} if job.queries else None,
         "test": {"source": job.data, "split": grid.test.split, "rows": len(grid.test)},
-        "teachers": [owner.to_json(accuracies[owner.name]) for owner in grid.owners],
+        "teachers": [_teacher(owner, scores, grid.ordinary) for owner in grid.owners],
         "students": list(job.students),
         "regimes": regimes,
         "attacks": [attack.to_json(job.all_regimes) for attack in grid.attacks],
@@ -94,21 +85,32 @@ def completed(measured: Mapping[str, Any]) -> dict[str, Any]:
             of them are chosen.
     """
     record = {**measured, "cells": choose(measured["cells"], measured["attacks"])}
-    missing = missing_attacks(record)
+    missing, weak = missing_attacks(record), weak_points(record)
     labels = {one["name"]: one["label"] for one in record["attacks"]}
     summary = summarise(record)
     for one in summary.values():
         if missing:
             for regime in one["regimes"].values():
                 regime["headline"] = None
-        one["verdict"] = verdict(one, missing=missing, margin=record["settings"]["margin"], labels=labels)
-    return {**record, "summary": summary, "headline_missing": missing}
+        one["verdict"] = verdict(one, missing=missing, weak=weak, margin=record["settings"]["margin"], labels=labels)
+    notes = [*record["notes"], f"{_WEAK}: {', '.join(weak)}."] if weak else record["notes"]
+    return {**record, "notes": notes, "summary": summary, "headline_missing": missing}
 
 
-def _scores(owner: Owner, job: Resistance, grid: Grid, run: Run) -> dict[int, dict[str, float | None]]:
+def _teacher(owner: Owner, scores: Mapping[str, Mapping[int, TeacherScores]], ordinary: Owner) -> dict[str, Any]:
+    """Return what the record says of a teacher, with its accuracies, and where it and the ordinary one part ways."""
+    own, other = scores[owner.name], scores[ordinary.name]
+    return {
+        **owner.to_json(),
+        "accuracies": {str(seed): one.values["accuracy"] for seed, one in own.items()},
+        "parted": {str(seed): float((one.right != other[seed].right).double().mean()) for seed, one in own.items()},
+    }
+
+
+def _scores(owner: Owner, job: Resistance, grid: Grid, run: Run) -> dict[int, TeacherScores]:
     """Return the scores of a teacher at each seed; a network that serves several is measured once, unless it draws."""
     draws = any(defence.random for defence in owner.chain)
-    found: dict[object, dict[str, float | None]] = {}
+    found: dict[object, TeacherScores] = {}
     for seed in job.seeds:
         key = (owner.digests[seed], seed if draws else None)
         if key not in found:
@@ -116,12 +118,12 @@ def _scores(owner: Owner, job: Resistance, grid: Grid, run: Run) -> dict[int, di
     return {seed: found[owner.digests[seed], seed if draws else None] for seed in job.seeds}
 
 
-def _mean_scores(of: Mapping[int, dict[str, float | None]]) -> dict[str, Any]:
+def _mean_scores(of: Mapping[int, TeacherScores]) -> dict[str, Any]:
     """Return the means over the networks of one teacher."""
     different = list({id(one): one for one in of.values()}.values())
 
     def mean(name: str) -> dict[str, Any] | None:
-        values = [one[name] for one in different]
+        values = [one.values[name] for one in different]
         return None if None in values else interval([float(value) for value in values if value is not None])
 
     entropies = {str(t): mean(f"entropy_{t}") for t in TEMPERATURES}
@@ -143,11 +145,6 @@ def _answers(results: Results) -> dict[str, Any]:
 
 def _notes(job: Resistance, grid: Grid) -> list[str]:
     notes = []
-    names = {attack.name for attack in grid.attacks}
-    weak = [words for name, words in _LEAST.items() if name not in names]
-    weak += [" or ".join(some) for some in _EITHER if not names.intersection(some)]
-    if weak:
-        notes.append(f"Not among the attackers, though a worst case should have them: {', '.join(weak)}.")
     if "unlabelled" in job.regimes and not job.queries:
         notes.append(
             "Where no label is known, attackers ask about the owner's own images; fresh ones (--queries) are the "

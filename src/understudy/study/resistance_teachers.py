@@ -57,7 +57,7 @@ class Owner:
         chain = self.chain
         return defended_classifier(self.network(seed), chain, seed=seed).eval() if chain else self.network(seed)
 
-    def to_json(self, accuracies: dict[int, float]) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return what `resistance.json` says of it."""
         first = self.results[next(iter(self.results))]
         method = first.get("method") or _method_of(Path(next(iter(self.paths.values()))))
@@ -71,7 +71,6 @@ class Owner:
             "serving": self.serving,
             "keeps_top1": all(defence.keeps_top1 for defence in self.chain) if self.chain else None,
             "seeds": {str(seed): digest for seed, digest in self.digests.items()},
-            "accuracies": {str(seed): value for seed, value in accuracies.items()},
             "about": first.get("resistance") or {},
         }
 

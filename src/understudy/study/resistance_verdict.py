@@ -3,15 +3,19 @@
 It is found for each student of each regime first, and the worst of them is the teacher's: an attacker needs only one.
 
 - `no_headline`: an attacker of the least set is missing, so that a worst case would be one in name only.
-- `fails`: the best attacker's student is surely better than one without a teacher; or plain distillation suffers, the
-  owner surely pays, and the best attacker's student loses no more than the owner does.
-- `only_worsens`: the owner surely pays, and the students of plain distillation and of the best attacker lose no more.
+- `only_worsens`: the owner surely pays, more than the margin, and the students of plain distillation and of the best
+  attacker lose no more.
+- `fails`, where it is not that: the best attacker's student is surely better than one without a teacher; or the owner
+  surely pays, and the best attacker's student loses no more, although plain distillation's does.
+- `protects`: the best attacker's student surely loses, surely more than the owner does, and surely
+  gains less than the margin over a student without a teacher; and no attacker that a worst case should have is missing
+  or unfinished.
 - `inconclusive`: one seed; an interval that straddles zero where the verdict hangs on its sign; or an ordinary teacher
   that is of no more use to a student than none, so that there is nothing to protect.
-- `protects`: the best attacker's student surely loses, surely more than the owner does, and surely gains less than the
-  margin over a student without a teacher.
 
-"Surely" means with the whole of a 95 % interval; "no more" means by a mean of at most the margin, and not surely.
+"Surely" means with the whole of a 95 % interval. Students lose "no more" than the owner where their loss exceeds the
+owner's by at most the margin, or a quarter of the owner's, on average; they surely lose more where all of the interval
+lies beyond that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,13 +36,19 @@ _SAYS = {
 
 
 def verdict(
-    summary: Mapping[str, Any], *, missing: Sequence[str], margin: float, labels: Mapping[str, str]
+    summary: Mapping[str, Any],
+    *,
+    missing: Sequence[str],
+    weak: Sequence[str] = (),
+    margin: float,
+    labels: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return what may be said of a defended teacher.
 
     Args:
         summary: of this teacher, as `summarise` returns it.
-        missing: what the least set of attackers lacks, in words.
+        missing: what a headline lacks, in words.
+        weak: what else a teacher must have been attacked with before it counts as protected, in words.
         margin: how much a student may gain over one without a teacher and still count as not helped, in [0, 1].
         labels: names of the attacks for people.
 
@@ -47,7 +57,7 @@ def verdict(
         be judged.
     """
     found = [
-        {"regime": regime, "student": student, **_judge(summary["cost"], one, margin, labels)}
+        {"regime": regime, "student": student, **_judge(summary["cost"], one, margin, labels, weak)}
         for regime, listed in summary["regimes"].items()
         for student, one in listed["students"].items()
         if one["best"]["against_alone"] and one["best"]["help_of_ordinary"]
@@ -86,12 +96,12 @@ def _in_words(worst: Mapping[str, Any] | None, found: Sequence[Mapping[str, Any]
     return f"{_SAYS[worst['case']]} {worst['words']} ({where})."
 
 
-def _judge(cost: Mapping[str, Any], one: Mapping[str, Any], margin: float, labels: Mapping[str, str]) -> dict[str, str]:
+def _judge(
+    cost: Mapping[str, Any], one: Mapping[str, Any], margin: float, labels: Mapping[str, str], weak: Sequence[str]
+) -> dict[str, str]:
     """Return the case of one student in one regime, and why."""
     best, plain = one["best"], one["plain"]
-    short, helped, loss, beyond = (
-        best[name] for name in ("against_alone", "help_of_ordinary", "protection", "beyond_cost")
-    )
+    short, helped, loss = (best[name] for name in ("against_alone", "help_of_ordinary", "protection"))
     alone = yardstick(one["alone_kind"])
     attack = labels.get(best["attack"], best["attack"])
     reached = f"{attack} takes the student to {share(best['accuracy'])}, {apart(short, alone)}"
@@ -101,16 +111,21 @@ def _judge(cost: Mapping[str, Any], one: Mapping[str, Any], margin: float, label
         words = f"the best student of the ordinary teacher is {apart(_turned(helped), alone)}, which may be chance"
         return {"case": _NOTHING, "words": words}
     words = f"{reached} and {apart(loss, 'the best student of the ordinary teacher')}"
-    pays = cost["low"] > 0
-    no_more = beyond["low"] <= 0 and beyond["value"] <= margin
-    suffers = plain is not None and plain["protection"]["low"] > 0
-    suffers = suffers and (not pays or plain["beyond_cost"]["value"] > margin)
-    if pays and no_more and not suffers:
+    pays = cost["low"] > 0 and cost["value"] > margin
+    more = max(margin, cost["value"] / 4)
+    no_more = pays and best["beyond_cost"]["value"] <= more
+    suffers = plain is not None and plain["protection"]["n"] > 1 and plain["protection"]["low"] > 0
+    suffers = suffers and not (pays and plain["beyond_cost"]["value"] <= more)
+    if no_more and not suffers:
         return {"case": "only_worsens", "words": f"{words}, no more than the owner loses"}
-    if short["high"] < 0 or (pays and no_more):
+    if short["high"] < 0 or no_more:
         plainly = f"; plain distillation loses {points(plain['protection'])}" if suffers else ""
         return {"case": "fails", "words": words + plainly}
-    if loss["low"] > 0 and beyond["low"] > 0 and short["low"] > -margin:
+    open_ends = [labels.get(name, name) for name in one["unfinished"]] + list(weak)
+    if loss["low"] > 0 and best["beyond_cost"]["low"] > more and short["low"] > -margin:
+        if open_ends:
+            lacking = f"{words}; but these may do better, and are not there or not finished: {', '.join(open_ends)}"
+            return {"case": "inconclusive", "words": lacking}
         return {"case": "protects", "words": words}
     return {"case": "inconclusive", "words": f"{words}, which may be chance"}
 

@@ -106,7 +106,7 @@ def test_names_are_no_markup(make_resistance: MakeResistance) -> None:
     figure = protection_figure(read_resistance(make_resistance(rename)))
     assert figure is not None
     first = figure.spec["layout"]["yaxis"]["ticktext"][0]
-    assert first == "a bvery/b long\N{HORIZONTAL ELLIPSIS}<br>labelled"
+    assert first == "a bvery/b long name\N{HORIZONTAL ELLIPSIS}<br>labelled"
 
 
 def test_a_teacher_is_judged_where_its_verdict_hangs(make_resistance: MakeResistance) -> None:

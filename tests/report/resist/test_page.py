@@ -74,9 +74,7 @@ class TestFirstScreen:
         students = ("mlp:12-12", "cnn:widths=16-32-64")
         regimes = ("labelled", "partial:0.1", "unlabelled", "data_free")
         text = read(write_resistance(make_resistance(students=students, regimes=regimes)))
-        assert "nasty , 10 % labelled, mlp:12-12: High-temperature composition takes" in text.words.replace(
-            "nasty,", "nasty ,"
-        )
+        assert "nasty, 10 % labelled, mlp:12-12: High-temperature composition takes the student to" in text.words
         assert text.sections == [
             *("protection", "words", "regime-1", "regime-2", "regime-3", "regime-4", "users", "variants", "how"),
         ]
@@ -106,16 +104,15 @@ class TestFourCases:
     def test_one_seed_is_undecided(self, records: ModuleType, read: Reader, tmp_path: Path) -> None:
         words = read(_written(records.made_up(seeds=(0,)), tmp_path)).words
         assert "“protected” stays undecided" in words
-        assert "There is one seed. It shows no spread" in words
+        assert "One seed shows no spread" in words
         assert "95 % intervals of the mean" not in words
 
-    def test_all_four_side_by_side(self, records: ModuleType) -> None:
+    def test_side_by_side(self, records: ModuleType) -> None:
         record = records.made_up(
             {
                 "a": (0.964, records.PROTECTS),
                 "b": (0.964, records.FAILS),
                 "c": (0.925, records.WORSENS),
-                "d": (0.964, {**records.PROTECTS, "kd": 0.934}),
             }
         )
         first = summarise_resistance(record)[0]
@@ -183,7 +180,7 @@ class TestParts:
         words = read(write_resistance(make_resistance(after))).words
         assert "1 training was not finished." in words
         assert "Distillation, tuned from nasty temperature=1 labelled mlp:12-12 1 the loss is NaN" in words
-        assert "How it was done A note." in words
+        assert "A note." in words.partition("Protection and its cost")[0]
         assert "Options.fit.epochs 60" in words
         assert "Served from file 99.3 % of 6,465,600 answers" in words
         assert "Time asking 12.5 s 1.0 % of the whole" in words
