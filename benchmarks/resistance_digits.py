@@ -27,7 +27,7 @@ import torch
 
 from resistance_digits_cells import STUDENT, TEACHER, Study, rows
 from resistance_digits_properties import properties
-from resistance_digits_table import Found, Scores, compare, table, verdict
+from resistance_digits_table import Found, Scores, compare, shifts, table, verdict
 from synthesis import machine
 from understudy.runs.files import write_json
 
@@ -94,12 +94,12 @@ def main() -> None:
     print("\n".join(table(found)))
     checked = list(tested(found))
     print("\n".join(f"- {'holds' if one['holds'] else 'FAILS'}: {one['number']}: {one['text']}" for one in checked))
-    print(verdict(found))
+    print("\n".join([verdict(found), *shifts(found)]))
     if arguments.quick:
         return
     cells = [{**asdict(one), "errors": one.errors} for one in compare(found)]
     settings = {"teacher": TEACHER, "student": STUDENT, "epochs": epochs, "seeds": seeds}
-    facts = {"machine": machine(torch.device("cpu")), "settings": settings, "verdict": verdict(found)}
+    facts = {"machine": machine(torch.device("cpu")), "settings": settings, "verdict": [verdict(found), *shifts(found)]}
     write_json(arguments.out, {**facts, "properties": checked, "compared": cells, "rows": found})
     print(f"written to {arguments.out}")
 

@@ -118,6 +118,26 @@ def table(found: Found) -> Iterator[str]:
         yield f"| {regime} | {teacher} | {what} | {measured} | {theirs} | {errors} |"
 
 
+def shifts(found: Found) -> Iterator[str]:
+    """Yield for each regime by how much all its accuracies together differ from the specification's.
+
+    The cells of a regime share test images, teachers and first weights, so that a seed moves most of them at once:
+    what counts is the difference of each seed's mean over the cells, and its spread over the seeds.
+    """
+    for regime in (LABELLED, UNLABELLED):
+        known = {row: value for (row, score), value in specified().items() if score == "accuracy" and row in found}
+        rows = [row for row in known if row.startswith(f"{regime} |")]
+        seeds = zip(*(found[row] for row in rows), strict=True)
+        means = [statistics.mean(100 * one["accuracy"] for one in seed) for seed in seeds]
+        if len(means) > 1:
+            shift = statistics.mean(means) - statistics.mean(known[row] for row in rows)
+            error = statistics.stdev(means) * math.sqrt(1 / len(means) + 1 / THEIR_SEEDS)
+            yield (
+                f"{regime}: all {len(rows)} accuracies together {shift:+.2f} points, {shift / error:+.1f} standard "
+                f"errors of {error:.2f}"
+            )
+
+
 def verdict(found: Found) -> str:
     """Return how many cells lie within two standard errors, and how many would by chance alone."""
     errors = [one.errors for one in compare(found) if one.errors is not None]

@@ -5,7 +5,7 @@
 1,500 labelled images are the owner's and the attacker's with labels; 1,500 others are the attacker's without. Six
 teachers a seed: an ordinary one, Nasty, the Adversarial Sparse Teacher paired and with the released pairing, Stingy
 and CMIM, each defended one against the ordinary one of its seed. `understudy resist` then trains two students from
-each, with every attacker of the standard suite, with labels and without.
+each, with the attackers that a headline needs, with labels and without.
 
 Runs the commands that it prints, one after the other, and goes on where it was stopped. The study's page and record,
 and the settings and results of each teacher, are copied to `benchmarks/results/resistance_mnist/`.
@@ -27,12 +27,11 @@ PLACE = "runs/resistance_mnist"
 
 
 ATTACKS = (
-    "no_teacher:smoothing=0|0.1", "kd:temperature=1", "kd:temperature=4|20,squared_factor=true|false",
-    "hard_label:smoothing=0|0.1", "uniform_tail", "centred:temperature=4|20", "composition",
-    "skeptical:temperature=4|20", "averaging:temperature=1|4", "recovery",
-    "cake:sets=20,samples_per_set=50",
+    "no_teacher:smoothing=0|0.1", "kd:temperature=1|4|20", "kd:temperature=20,squared_factor=false",
+    "hard_label:smoothing=0|0.1", "uniform_tail", "centred", "composition", "skeptical", "averaging",
+    "cake:sets=12,samples_per_set=50",
 )  # fmt: skip
-"""The standard suite, but for CAKE, which draws 1,000 samples instead of the preset's 10,000."""
+"""The least that a headline needs, with few variants; CAKE draws 600 samples instead of the preset's 10,000."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,13 @@ class Setting:
     data: str = "mnist[:1500]"
     queries: str = "mnist[1500:3000]"
     teacher: str = "cnn:widths=16-32-64"
-    students: tuple[str, ...] = ("cnn:widths=4-8", "mlp:widths=32-32,norm=batch")
+    students: tuple[str, ...] = ("cnn:widths=4-8-16", "mlp:widths=32-32,norm=batch")
     attacks: str = ",".join(ATTACKS)
     regimes: str = "labelled,unlabelled"
     teacher_epochs: int = 12
-    epochs: int = 8
-    batch_size: int = 64
+    teacher_batch_size: int = 64
+    epochs: int = 5
+    batch_size: int = 32
 
 
 TEACHERS: dict[str, tuple[str, ...]] = {
@@ -68,7 +68,7 @@ def commands(setting: Setting, runs: Path, seeds: list[int]) -> Iterator[list[st
             ordinary = ["--reference", str(runs / f"ordinary-s{seed}")] if words[0] == "protect" else []
             yield [
                 *words, *ordinary, "--data", setting.data, "--model", setting.teacher, "--preset", "mnist",
-                "--epochs", str(setting.teacher_epochs), "--batch-size", str(setting.batch_size),
+                "--epochs", str(setting.teacher_epochs), "--batch-size", str(setting.teacher_batch_size),
                 "--seed", str(seed), "--device", "cpu", "--run", str(runs / f"{name}-s{seed}"),
             ]  # fmt: skip
     teachers = [f"{name}={runs}/{name}-s{{seed}}" for name in TEACHERS]

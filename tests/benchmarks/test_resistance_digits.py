@@ -107,6 +107,19 @@ def test_the_table_marks_what_is_off_and_counts_it(table: ModuleType, found: Fou
     assert table.verdict({row: [{"accuracy": 0.9}]}) == "one seed has no spread: nothing is compared"
 
 
+def test_cells_that_move_together_count_as_one(table: ModuleType, found: Found) -> None:
+    """Two seeds one point apart in every cell, about the specification: no shift, and an error of √(1/2 + 1/4) · √½."""
+    labelled, unlabelled = table.shifts(found)
+    assert labelled.startswith("labelled: all ")
+    assert "+0.00 points" in labelled.replace("-0.00", "+0.00")
+    assert labelled.endswith("standard errors of 0.61")
+    for scores in found.values():
+        for one in scores:
+            one["accuracy"] = one.get("accuracy", 0.0) + 0.0122
+    assert "unlabelled: all 26 accuracies together +1.22 points, +2.0 standard errors" in list(table.shifts(found))[1]
+    assert unlabelled != list(table.shifts(found))[1]
+
+
 def test_chance_counts_the_few_seeds_behind_a_spread(table: ModuleType) -> None:
     assert table.by_chance(4) == pytest.approx(0.1393, abs=1e-4)  # Student's t, three degrees of freedom
     assert table.by_chance(1000) == pytest.approx(0.0455, abs=5e-4)

@@ -119,7 +119,15 @@ def test_a_defence_is_computed_once_on_answers_that_are_shared(
     asking(make_run("fewer"), KEYS[:3], defence="top_k:2+rounding:1")
     asking(make_run("other"), defence="top_k:1")
     asking(make_run("seed", seed=1), defence="top_k:1")
-    assert (calls, asking.seen) == ([7, 3, 7, 7], [0, 7])
+    assert (calls, asking.seen) == ([7, 3, 7], [0, 7])
+
+
+def test_only_a_defence_that_draws_is_computed_for_each_seed(asking: Asking, make_run: MakeRun) -> None:
+    drawn = [asking(make_run(f"s{seed}", seed=seed), defence="noise:1").all().values for seed in (0, 1)]
+    assert not torch.equal(*drawn)
+    fixed = [asking(make_run(f"f{seed}", seed=seed), defence="rounding:2").all().values for seed in (0, 1)]
+    assert torch.equal(*fixed)
+    assert len(list(asking.folder.glob("served-*"))) == 3
 
 
 def test_a_random_defence_answers_a_view_alike_however_it_is_numbered(asking: Asking, make_run: MakeRun) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from understudy.errors import ConfigError
+from understudy.losses import widened
 
 Rows = Tensor | slice
 """Which samples of the batch the logits belong to."""
@@ -52,7 +53,7 @@ class CrossEntropy:
 
     def __call__(self, logits: Logits, _x: Images, rows: Rows, /) -> Values:
         """Return the cross-entropy against the labels."""
-        return F.cross_entropy(_wide(logits), self.labels[rows], reduction="none")
+        return F.cross_entropy(widened(logits), self.labels[rows], reduction="none")
 
     def towards(self, targets: Int[Tensor, " n"], /) -> InnerObjective:
         """Return the log-probability of one class."""
@@ -67,7 +68,7 @@ class Towards:
 
     def __call__(self, logits: Logits, _x: Images, rows: Rows, /) -> Values:
         """Return the log-probability of the target class."""
-        return -F.cross_entropy(_wide(logits), self.targets[rows], reduction="none")
+        return -F.cross_entropy(widened(logits), self.targets[rows], reduction="none")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Margin:
 
     def __call__(self, logits: Logits, _x: Images, rows: Rows, /) -> Values:
         """Return by how much the best wrong class leads the true one."""
-        return _lead(_wide(logits), self.labels[rows])
+        return _lead(widened(logits), self.labels[rows])
 
     def towards(self, targets: Int[Tensor, " n"], /) -> InnerObjective:
         """Return the margin of one class."""
@@ -101,7 +102,7 @@ class TargetedMargin:
 
     def __call__(self, logits: Logits, _x: Images, rows: Rows, /) -> Values:
         """Return by how much the target leads the true class."""
-        return _of(_wide(logits), self.targets[rows]) - _of(_wide(logits), self.labels[rows])
+        return _of(widened(logits), self.targets[rows]) - _of(widened(logits), self.labels[rows])
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class DLR:
             ConfigError: the model has fewer than three classes.
         """
         _check_classes("DLR", logits.shape[1], 3)
-        logits = _wide(logits)
+        logits = widened(logits)
         top = logits.topk(3, dim=1).values
         return _lead(logits, self.labels[rows]) / (top[:, 0] - top[:, 2] + _TINY)
 
@@ -147,7 +148,7 @@ class TargetedDLR:
             ConfigError: the model has fewer than four classes.
         """
         _check_classes("targeted DLR", logits.shape[1], 4)
-        logits = _wide(logits)
+        logits = widened(logits)
         top = logits.topk(4, dim=1).values
         lead = _of(logits, self.targets[rows]) - _of(logits, self.labels[rows])
         return lead / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + _TINY)
@@ -165,7 +166,7 @@ class KLFrom:
 
     @cached_property
     def _log_target(self) -> Tensor:
-        return F.log_softmax(_wide(self.target_logits.detach()), dim=1)
+        return F.log_softmax(widened(self.target_logits.detach()), dim=1)
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class MovingKL:
 
     def __call__(self, logits: Logits, x: Images, _rows: Rows, /) -> Values:
         """Return the divergence from the teacher's answers to the perturbed images."""
-        return _kl(F.log_softmax(_wide(self.teacher(x)), dim=1), logits)
+        return _kl(F.log_softmax(widened(self.teacher(x)), dim=1), logits)
 
 
 _TINY = 1e-12
@@ -184,7 +185,7 @@ _TINY = 1e-12
 
 
 def _kl(log_target: Tensor, logits: Tensor) -> Tensor:
-    log_probs = F.log_softmax(_wide(logits), dim=1)
+    log_probs = F.log_softmax(widened(logits), dim=1)
     return F.kl_div(log_probs, log_target, log_target=True, reduction="none").sum(dim=1)
 
 
@@ -195,10 +196,6 @@ def _lead(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _of(logits: Tensor, classes: Tensor) -> Tensor:
     return logits.gather(1, classes.unsqueeze(1)).squeeze(1)
-
-
-def _wide(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def _check_classes(name: str, classes: int, needed: int) -> None:

@@ -39,7 +39,7 @@ VERBS = {
         "Train a teacher whose answers are of little use for training a copy of it.",
         (
             "understudy protect nasty_teacher --data digits --model mlp --run runs/nasty",
-            "understudy protect cmim --data digits --model mlp --preset digits --run runs/cmim",
+            "understudy protect cmim --data digits --model mlp --run runs/cmim",
         ),
     ),
     "distil": Verb(
@@ -52,8 +52,8 @@ VERBS = {
     "resist": Verb(
         "Set attackers of every kind on protected teachers, and report whether the protection holds.",
         (
-            "understudy resist --data digits --teachers ordinary=runs/t stingy=runs/t+top_k:2 \\",
-            "  --students mlp:widths=12-12 --attacks quick --preset digits --run runs/r",
+            "understudy resist --data digits --teachers ordinary=runs/t \\",
+            "  stingy=runs/t+top_k:2 --students mlp --attacks quick --run runs/r",
             "understudy resist --config runs/r/config.toml --run runs/r",
         ),
     ),

@@ -14,7 +14,6 @@ from understudy.cli.printing import how_to_go_on, plain_table, print_json, print
 from understudy.errors import ConfigError, UnderstudyError
 
 _WHOLE = re.compile(r"[+-]?\d+")
-_MORE = re.compile(r"\s*\w+\s*=")
 _EXAMPLE = 'data = "digits", and ordinary = "runs/teacher" under [teachers]'
 Whole = Annotated[int | None, Parameter(converter=whole_numbers)]
 Several = Annotated[tuple[str, ...] | None, Parameter(negative=(), consume_multiple=True)]
@@ -166,13 +165,10 @@ def _teachers(words: Sequence[str]) -> dict[str, str]:
 
 def _specs(text: str | None, flag: str) -> list[str] | None:
     """Return the specs of a comma list; a comma before `key=` belongs to the spec that it stands in."""
-    specs: list[str] = []
-    for word in _words(text, flag) or []:
-        if specs and _MORE.match(word):
-            specs[-1] += f",{word}"
-        else:
-            specs.append(word)
-    return None if text is None else specs
+    from understudy.study.resistance_attacks import split_attacks
+
+    _words(text, flag)  # which names the flag where there is nothing between two commas
+    return None if text is None else split_attacks(text)
 
 
 def _seeds(text: str | None) -> list[int] | None:

@@ -2,7 +2,7 @@
 
 from understudy.evaluation.classifier import Evaluation, agreement, evaluate, predict
 from understudy.evaluation.cost import throughput
-from understudy.evaluation.entropy import mean_entropy
+from understudy.evaluation.entropy import mean_entropy, mean_row_entropy
 from understudy.evaluation.features import carries_information, embed, fidelity, unit
 from understudy.evaluation.paired import Paired, mcnemar
 from understudy.evaluation.probe import Probes, probe
@@ -24,6 +24,7 @@ __all__ = [
     "mcnemar",
     "mean_entropy",
     "mean_interval",
+    "mean_row_entropy",
     "predict",
     "probe",
     "share",

@@ -8,6 +8,7 @@ from understudy.losses.distillation import (
     kl_from_probs,
     soft_cross_entropy,
     tempered_kl,
+    widened,
 )
 from understudy.losses.priors import total_variation
 from understudy.losses.relations import cross_view_similarity, own_view_rows, relation_rows
@@ -20,7 +21,6 @@ from understudy.losses.robust import (
     reduce_rows,
     swap_true_and_top,
     weighted_mean,
-    widened,
 )
 
 __all__ = [

@@ -12,18 +12,20 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from understudy.losses.distillation import widened
+
 RowReduction = Literal["mean", "none"]
 
 
 def unit_rows(embeddings: Float[Tensor, "*views b d"]) -> Float[Tensor, "*views b d"]:
     """Return u(z) = z / max(‖z‖, 1e-12): rows of length one, float32 or wider; a zero row stays zero."""
-    wide = _wide(embeddings)
+    wide = widened(embeddings)
     return wide / _lengths(wide).clamp_min(1e-12)
 
 
 def row_cosine(x: Float[Tensor, "*views b d"], y: Float[Tensor, "b d"]) -> Float[Tensor, "*views b"]:
     """Return the cosine of each row of `x` with its row of `y`; the product of lengths is floored at 1e-8."""
-    x, y = _wide(x), _wide(y)
+    x, y = widened(x), widened(y)
     product = (_lengths(x) * _lengths(y)).squeeze(-1)
     return (x * y).sum(dim=-1) / product.clamp_min(1e-8)
 
@@ -101,7 +103,7 @@ def nt_xent(
 
 def _similarity(x: Tensor, y: Tensor) -> Tensor:
     """Return all dot products of the rows of a view. Shape (views, b, b)."""
-    return _wide(x) @ _wide(y).mT
+    return widened(x) @ widened(y).mT
 
 
 def _lengths(x: Tensor) -> Tensor:
@@ -116,7 +118,3 @@ def _full_precision(x: Tensor) -> torch.autocast:
 
 def _reduce(rows: Tensor, reduction: RowReduction) -> Tensor:
     return rows.mean() if reduction == "mean" else rows
-
-
-def _wide(embeddings: Tensor) -> Tensor:
-    return embeddings.float() if embeddings.dtype in (torch.float16, torch.bfloat16) else embeddings

@@ -29,7 +29,7 @@ def soft_cross_entropy(
     Returns:
         Scalar, or one value a row, in nats, float32 or wider.
     """
-    log_probs = F.log_softmax(_wide(student_logits), dim=1)
+    log_probs = F.log_softmax(widened(student_logits), dim=1)
     return _reduce(-teacher_probs.detach().to(log_probs.dtype) * log_probs, reduction)
 
 
@@ -52,8 +52,8 @@ def kl_divergence(
     Returns:
         Scalar, or one value a row, non-negative, in nats, float32 or wider.
     """
-    student = F.log_softmax(_wide(student_logits) / temperature, dim=1)
-    teacher = F.log_softmax(_wide(teacher_logits.detach()) / temperature, dim=1)
+    student = F.log_softmax(widened(student_logits) / temperature, dim=1)
+    teacher = F.log_softmax(widened(teacher_logits.detach()) / temperature, dim=1)
     return _reduce(teacher.exp() * (teacher - student), reduction)
 
 
@@ -89,7 +89,7 @@ def kl_from_probs(
     Returns:
         Scalar, or one value a row, in nats, float32 or wider, without the temperature's square.
     """
-    log_probs = F.log_softmax(_wide(student_logits) / temperature, dim=1)
+    log_probs = F.log_softmax(widened(student_logits) / temperature, dim=1)
     target = target_probs.detach().to(log_probs.dtype)
     return _reduce(torch.xlogy(target, target) - target * log_probs, reduction)
 
@@ -103,8 +103,9 @@ def distillation_loss(
     temperature: float,
     alpha: float,
     squared_factor: bool,
-) -> Float[Tensor, ""]:
-    """Return the mean over rows of (1 − α)·CE + α·s·KL(q ‖ σ(z/T)); of s·KL alone where the label is not known.
+    reduction: Literal["mean", "none"],
+) -> Float[Tensor, ""] | Float[Tensor, " batch"]:
+    """Return (1 − α)·CE + α·s·KL(q ‖ σ(z/T)) of each row, or their mean; s·KL alone where the label is not known.
 
     Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015, section 2.
 
@@ -116,11 +117,13 @@ def distillation_loss(
         temperature: T > 0.
         alpha: weight of the teacher against the labels, in [0, 1].
         squared_factor: whether s = T² or 1.
+        reduction: "mean" over the rows, or "none", which keeps them.
     """
     factor = temperature**2 if squared_factor else 1.0
     softened = factor * kl_from_probs(student_logits, target_probs, temperature=temperature, reduction="none")
     labelled = hard_cross_entropy(student_logits, labels, reduction="none")
-    return torch.where(known, (1 - alpha) * labelled + alpha * softened, softened).mean()
+    rows = torch.where(known, (1 - alpha) * labelled + alpha * softened, softened)
+    return rows.mean() if reduction == "mean" else rows
 
 
 def hard_cross_entropy(
@@ -131,7 +134,7 @@ def hard_cross_entropy(
     reduction: Literal["mean", "none"],
 ) -> Float[Tensor, ""] | Float[Tensor, " batch"]:
     """Return the cross-entropy against class labels, in float32 or wider whatever the logits are."""
-    return F.cross_entropy(_wide(logits), labels, label_smoothing=smoothing, reduction=reduction)
+    return F.cross_entropy(widened(logits), labels, label_smoothing=smoothing, reduction=reduction)
 
 
 def _reduce(values: Tensor, reduction: Reduction) -> Tensor:
@@ -140,5 +143,6 @@ def _reduce(values: Tensor, reduction: Reduction) -> Tensor:
     return values.mean() if reduction == "elementmean" else values.sum() / len(values)
 
 
-def _wide(logits: Tensor) -> Tensor:
+def widened(logits: Tensor) -> Tensor:
+    """Return float32 for half precision, and anything wider as it is."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

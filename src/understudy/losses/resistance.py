@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from understudy.losses.robust import widened
+from understudy.losses.distillation import widened
 
 
 def kept_classes(logits: Float[Tensor, "b k"], keep: int) -> Bool[Tensor, "b k"]:

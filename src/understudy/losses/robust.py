@@ -8,10 +8,11 @@ logits are.
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
+
+from understudy.losses.distillation import kl_from_probs, widened
 
 RobustReduction = Literal["mean", "class_mean"]
 
@@ -47,9 +48,7 @@ def kl_rows_from_probs(
     Returns:
         One value a row, non-negative, in nats.
     """
-    log_probs = F.log_softmax(widened(logits) / temperature, dim=1)
-    target = target_probs.detach().to(log_probs.dtype)
-    return (torch.xlogy(target, target) - target * log_probs).sum(dim=1)
+    return kl_from_probs(logits, target_probs, temperature=temperature, reduction="none")
 
 
 def reduce_rows(rows: Float[Tensor, " b"], *, reduction: RobustReduction, classes: int) -> Float[Tensor, ""]:
@@ -90,8 +89,3 @@ def mirrored_kl_rows(
     """
     theirs, ours = widened(teacher_plus) - widened(teacher_minus), widened(student_plus) - widened(student_minus)
     return kl_rows(theirs, ours)
-
-
-def widened(logits: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
-    """Return float32 for half precision, and anything wider as it is."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

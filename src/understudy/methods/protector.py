@@ -12,7 +12,7 @@ from understudy.data import Augment, Batch, Batches, ImageSet
 from understudy.errors import ConfigError
 from understudy.losses import hard_cross_entropy
 from understudy.methods.method import Access, Method
-from understudy.models import Classifier, Network, model_digest, resolve_model
+from understudy.models import Classifier, Network, model_digest, read_about, resolve_model
 from understudy.runs.run import Run
 from understudy.runs.seeds import derive_seed
 from understudy.training import Companion, Recipe, fit
@@ -52,14 +52,23 @@ class Protector(Method):
         return {} if self.reference is None else {REFERENCE: self.reference}
 
     def check_model(self, model: Network) -> None:
-        """Refuse a network, or an ordinary teacher, that does not fit.
+        """Refuse a network, or an ordinary teacher, that does not fit, and one that is not ordinary.
 
         Raises:
             ConfigError: with what does not fit.
+            IntegrityError: the ordinary teacher cannot be loaded.
         """
         if self.reference is None or not isinstance(model, Classifier):
             return
         ordinary = resolve_model(self.reference)
+        about = read_about(self.reference)
+        if about.get("family") == "resistance" or about.get("resistance"):
+            raise ConfigError(
+                f"the reference teacher is protected itself: it was made by {about.get('method')}",
+                where="--reference",
+                expected="an ordinary teacher",
+                fix=f"the one that it started from, if its run has trained one, is {self.reference}/control/ordinary",
+            )
         for what, theirs, ours in (
             ("classes", ordinary.classes, model.classes),
             ("inputs of shape", ordinary.input_shape, model.input_shape),

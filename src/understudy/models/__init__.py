@@ -12,7 +12,7 @@ from understudy.models.network import Network
 from understudy.models.penultimate import Penultimate
 from understudy.models.resolve import resolve_encoder, resolve_model
 from understudy.models.specs import format_spec, parse_spec
-from understudy.models.store import load_encoder, load_model, load_network, save_model
+from understudy.models.store import load_encoder, load_model, load_network, read_about, save_model
 
 __all__ = [
     "BF16_TOLERANCE",
@@ -38,6 +38,7 @@ __all__ = [
     "load_network",
     "model_digest",
     "parse_spec",
+    "read_about",
     "resolve_encoder",
     "resolve_model",
     "save_model",

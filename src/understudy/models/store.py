@@ -21,7 +21,7 @@ from understudy.models.encoder import Encoder, empty_encoder, encoder_of, foreig
 from understudy.models.foreign import Facts, is_foreign, load_foreign
 from understudy.models.frozen import check_finite
 from understudy.models.network import Network
-from understudy.runs.files import folder_aside, sha256_file, write_json, write_text
+from understudy.runs.files import folder_aside, read_json, sha256_file, write_json, write_text
 from understudy.runs.tensors import load_tensors, save_tensors
 
 _WEIGHTS = "model.safetensors"
@@ -145,6 +145,27 @@ def load_network(folder: str | Path) -> Classifier | Encoder:
     except UnderstudyError as error:
         raise IntegrityError(f"the model is of no use: {error}", where=weights) from error
     return model.eval()
+
+
+def read_about(model: str | Path) -> dict[str, Any]:
+    """Return what is on file of how a model was made: what its card says, and over it its run's `result.json`.
+
+    Args:
+        model: a model or run folder. Of any other spec nothing is on file; nor is it of a control, whose card names
+            the method of the run beside which it stands.
+
+    Raises:
+        IntegrityError: there is no model in the folder, or a file is not as it was written.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return {}
+    about = read_record(_find(folder) / _RECORD).about
+    path = folder / "result.json"
+    result = read_json(path) if path.is_file() else {}
+    if not isinstance(result, dict):
+        raise IntegrityError("not the result of a run", where=path, expected="a JSON object", fix=_RESTORE)
+    return {} if about.get("control") else {**about, **result}
 
 
 def _find(folder: Path) -> Path:

@@ -9,8 +9,6 @@ from understudy.report._read import Event
 SYNTHESIS = "synthesise"
 WATCHED = ("held_out", "guard", "support")
 """Phases that measure after each epoch, and count epochs in the place of steps."""
-NO_CURVES = (("support", "class"), ("support", "warning"))
-"""Metrics by phase that are numbers of classes, or flags."""
 _SHARES = ("accuracy", "agreement", "confidence", "robust", "support", "share")
 _TERMS = ("loss", "classification", "contrast", "total_variation", "entropy")
 _TERM_COLOURS = {
@@ -71,6 +69,11 @@ def synthesis_figures(events: Sequence[Event]) -> list[Figure]:
         if drawn:
             figures.append(line_figure(title, drawn, x_title="set", share=group is shares))
     return figures
+
+
+def is_drawn(phase: str, key: str) -> bool:
+    """Return whether a metric has a curve: of the classes that targets keep, only the share of the most kept one."""
+    return phase != "support" or key == "share"
 
 
 def draws_samples(phase: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from understudy.errors import ConfigError
-from understudy.report._curves import NO_CURVES, SYNTHESIS, WATCHED, curve, is_share, rank
+from understudy.report._curves import SYNTHESIS, WATCHED, curve, is_drawn, is_share, rank
 from understudy.report._figures import Figure, line_figure
 from understudy.report._format import DASH, count, duration, name_of, percent
 from understudy.report._page import write_page
@@ -154,7 +154,7 @@ def _figures(runs: Sequence[RunRecord]) -> list[Figure]:
         for event in run.events
         if "control" not in event.phase and not event.phase.startswith("draw_")
         for key in event.metrics
-        if (event.phase, key) not in NO_CURVES
+        if is_drawn(event.phase, key)
     )
     figures = []
     for phase, key in sorted(found, key=lambda pair: (pair[0] == SYNTHESIS, rank(pair[1]))):

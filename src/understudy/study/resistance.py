@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from understudy.errors import ConfigError, StorageError, UnderstudyError
 from understudy.models import Classifier
 from understudy.report import write_resistance
@@ -125,7 +127,9 @@ def _carry_out(
             results[cell.folder] = run_cell(grid, cell, run.folder, options=job.run, progress=progress)
         except StorageError:  # the next one would meet the same disk
             raise
-        except UnderstudyError as error:
+        except (UnderstudyError, torch.OutOfMemoryError) as error:
             errors[cell.folder] = str(error)
             announce(f"failed: {error}")
+        if cell.folder in errors:  # no traceback holds its tensors any more
+            torch.cuda.empty_cache()
     return results, errors

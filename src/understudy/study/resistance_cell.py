@@ -4,6 +4,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from understudy.errors import IntegrityError
 from understudy.evaluation import evaluate
 from understudy.methods.method import Outcome
@@ -15,7 +18,7 @@ from understudy.runs.run import Run
 from understudy.study.resistance_attacks import DATA_FREE
 from understudy.study.resistance_grid import Cell, Grid
 from understudy.study.resistance_scores import served_answers
-from understudy.study.resistance_teachers import answers_identity
+from understudy.study.resistance_teachers import Owner, answers_identity
 
 _ASKING = ("ask", "defend")
 _BULKY = ("checkpoint", "bank", "control")
@@ -89,7 +92,7 @@ def _train(grid: Grid, cell: Cell, folder: Path, options: RunOptions, progress: 
             store=folder / "answers",
         )
     test = grid.test.to(run.device)
-    answers = served_answers(owner, cell.seed, test, run.device)[0].logits() if cell.teacher else None
+    answers = _test_logits(grid, owner, cell.seed, run.device) if cell.teacher else None
     scores = evaluate(outcome.model, test, teacher_logits=answers)
     timing = run.timing()
     result = {
@@ -105,6 +108,14 @@ def _train(grid: Grid, cell: Cell, folder: Path, options: RunOptions, progress: 
     }
     run.finish(result)
     return result
+
+
+def _test_logits(grid: Grid, owner: Owner, seed: int, device: torch.device) -> Tensor:
+    """Return what leaves the teacher's house on the test images, found out once for all of its students."""
+    key = (owner.name, seed)
+    if key not in grid.test_logits:
+        grid.test_logits[key] = served_answers(owner, seed, grid.test, device)[0].logits()
+    return grid.test_logits[key]
 
 
 def _validation(outcome: Outcome) -> dict[str, Any] | None:

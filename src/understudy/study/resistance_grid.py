@@ -1,12 +1,15 @@
 """The cells of a resistance study: one training of one student by one variant of one attack."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from understudy.data import ImageSet, check_fits, load_images
-from understudy.errors import ConfigError
+from understudy.errors import ConfigError, DataError
 from understudy.methods.distiller import Distiller
 from understudy.methods.method import Method
 from understudy.models import Classifier, resolve_model
@@ -15,10 +18,12 @@ from understudy.runs.tensors import digest
 from understudy.study.resistance_attacks import DATA_FREE, Attack, Variant
 from understudy.study.resistance_found import ALONE
 from understudy.study.resistance_job import Resistance, labels_frac
-from understudy.study.resistance_teachers import Owner, answers_identity, make_owners
+from understudy.study.resistance_teachers import OWN_ORDINARY, Owner, answers_identity, make_owners
 from understudy.training.knowledge import choose_rows
 
 _UNSAFE = re.compile(r"[^\w.=,-]")
+_MOST_SHARED = 0.01
+"""Share of the test images that may be among those that are trained on or asked about."""
 _CONTROLS_OFF = {"noise_control": False, "start_control": False}
 
 
@@ -70,6 +75,8 @@ class Grid:
     test: ImageSet
     facts: dict[str, object]
     """What the study is begun with."""
+    test_logits: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    """What each teacher says of the test images, by name and seed, once a cell has had to know."""
 
     @property
     def ordinary(self) -> Owner:
@@ -111,13 +118,10 @@ def make_grid(job: Resistance) -> Grid:
     queries = load_images(job.queries, "train") if job.queries else train
     if job.queries:
         check_fits(queries, input_shape=train.shape, classes=len(queries.classes), what="the images of --data")
+    for source, images in {job.data: train, job.queries or job.data: queries}.items():
+        _check_unseen(test, images, source)
     owners = make_owners(job.teachers, job.ordinary, job.seeds, train)
-    if next(owner for owner in owners if owner.ordinary).chain:
-        raise ConfigError(
-            f"the ordinary teacher {job.ordinary!r} is served through a defence",
-            where="--teachers",
-            fix="name the one that is not defended with --ordinary",
-        )
+    _check_ordinary(next(owner for owner in owners if owner.ordinary))
     attacks = job.resolved()
     cells = tuple(_cells(job, attacks, owners))
     facts: dict[str, object] = {
@@ -177,6 +181,40 @@ def _cell(
     folder = "/".join(["cells", *(_UNSAFE.sub("-", part) for part in parts)])
     name = owner.name if owner else None
     return Cell(name, student, regime, attack, variant, seed, method, folder)
+
+
+def _check_unseen(test: ImageSet, images: ImageSet, source: str) -> None:
+    """Refuse test images that attackers have, pixel for pixel: a student would be measured on what it has learnt."""
+    seen = set(_hashes(images))
+    share = sum(row in seen for row in _hashes(test)) / len(test)
+    if share > _MOST_SHARED:
+        raise DataError(
+            f"{100 * share:.1f} % of the test images are among the {len(images)} images of {source}",
+            where=f"{test.name}, split {test.split}",
+            expected=f"{100 * _MOST_SHARED:g} % at most",
+            fix="take images that are in no test set",
+        )
+
+
+def _hashes(images: ImageSet) -> list[bytes]:
+    return [hashlib.sha256(row).digest() for row in images.images.cpu().flatten(1).numpy()]
+
+
+def _check_ordinary(owner: Owner) -> None:
+    """Refuse a teacher as the ordinary one that is defended, by what it learnt or by what stands before it."""
+    if owner.chain:
+        raise ConfigError(
+            f"the ordinary teacher {owner.name!r} is served through a defence",
+            where="--teachers",
+            fix="name the one that is not defended with --ordinary",
+        )
+    if owner.protected_by:
+        raise ConfigError(
+            f"the ordinary teacher {owner.name!r} is a protected one, made by {owner.protected_by}",
+            where="--teachers",
+            fix="name the one that is not with --ordinary, or add the one that it started from: "
+            f"ordinary=RUN/{OWN_ORDINARY}",
+        )
 
 
 def _check_cells(grid: Grid) -> None:

@@ -3,18 +3,20 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from understudy.data import ImageSet
 from understudy.data.images import as_float
-from understudy.evaluation import predict
+from understudy.evaluation import mean_row_entropy, predict
 from understudy.evaluation.classifier import evaluate_logits
+from understudy.evaluation.entropy import TEMPERATURES
 from understudy.study.resistance_teachers import Owner
 from understudy.targets.class_defences import keeps_top1, l1_distance, serve
 from understudy.training.served import Answers
 
-TEMPERATURES = (1, 4, 20)
+__all__ = ["TEMPERATURES", "TeacherScores", "served_answers", "teacher_scores"]
+
 _AT_ONCE = 1024
 _FLOOR = 1e-12
 
@@ -53,14 +55,8 @@ def teacher_scores(owner: Owner, seed: int, test: ImageSet, device: torch.device
         "accuracy": scores.accuracy.value,
         "nll": scores.nll,
         "ece": scores.ece,
-        **{f"entropy_{t}": mean_entropy(answers.softened(float(t))) for t in TEMPERATURES},
+        **{f"entropy_{t}": mean_row_entropy(answers.softened(float(t))) for t in TEMPERATURES},
         "l1": float(l1_distance(logits.softmax(dim=1), answers.values).mean()) if defended else None,
         "top1_kept": float(keeps_top1(logits, answers.values).double().mean()) if defended else None,
     }
     return TeacherScores(values, answers.top1().cpu() == test.labels.cpu())
-
-
-def mean_entropy(probabilities: Float[Tensor, "b k"]) -> float:
-    """Return the mean entropy of rows that sum to 1, in nats; 0 ln 0 is 0."""
-    wide = probabilities.double()
-    return float(-torch.xlogy(wide, wide).sum(dim=1).mean())

@@ -1,7 +1,5 @@
 """The teachers of a resistance study: where they lie, and what stands before their answers."""
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +8,9 @@ from typing import Any
 from understudy import catalogue
 from understudy.data import ImageSet, check_fits
 from understudy.errors import ConfigError
-from understudy.models import Classifier, model_digest, resolve_model
-from understudy.runs.files import read_json
+from understudy.models import Classifier, model_digest, read_about, resolve_model
 from understudy.targets.class_defences import (
+    LINK,
     ClassDefence,
     defended_classifier,
     describe_class_defences,
@@ -22,7 +20,6 @@ from understudy.targets.class_defences import (
 
 OWN_ORDINARY = "control/ordinary"
 """Where a run of `protect` leaves the ordinary teacher that it trained."""
-_LINK = re.compile(r"\+(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -40,13 +37,22 @@ class Owner:
     digests: dict[int, str]
     """SHA-256 of the weights for each seed."""
     results: dict[int, dict[str, Any]]
-    """Content of the runs' `result.json`; empty where there is none."""
+    """What is on file of how each network was made: the run's `result.json`, or the model's card alone."""
     classes: int
 
     @property
     def chain(self) -> tuple[ClassDefence, ...]:
         """The serving-time defences, in order."""
         return parse_class_defences(self.serving)
+
+    @property
+    def protected_by(self) -> str | None:
+        """The method that made a network of it worth little to copy; None where all are ordinary ones."""
+        for result in self.results.values():
+            entry = catalogue.entries().get(str(result.get("method")))
+            if "resistance" in (result.get("family"), entry.family if entry else None):
+                return str(result.get("method"))
+        return None
 
     def network(self, seed: int) -> Classifier:
         """Return the network as its owner has it."""
@@ -60,8 +66,8 @@ class Owner:
     def to_json(self) -> dict[str, Any]:
         """Return what `resistance.json` says of it."""
         first = self.results[next(iter(self.results))]
-        method = first.get("method") or _method_of(Path(next(iter(self.paths.values()))))
-        entry = catalogue.METHODS.get(method or "")
+        method = first.get("method")
+        entry = catalogue.METHODS.get(str(method))
         return {
             "name": self.name,
             "spec": self.spec,
@@ -84,7 +90,7 @@ def split_teacher(spec: str) -> tuple[str, str]:
     """
     if Path(spec).exists():  # a folder may have a plus in its name
         return spec, "none"
-    folder, *rest = _LINK.split(spec, maxsplit=1)
+    folder, *rest = LINK.split(spec, maxsplit=1)
     return folder.strip(), rest[0].strip() if rest else "none"
 
 
@@ -132,7 +138,7 @@ def _owner(name: str, spec: str, ordinary: bool, seeds: Sequence[int], data: Ima
         network = resolve_model(path)
         check_fits(data, input_shape=network.input_shape, classes=network.classes, what=f"the teacher {name!r}")
         loaded[path] = (model_digest(network), network.classes)
-    results = {seed: _result(Path(path)) for seed, path in paths.items()}
+    results = {seed: read_about(path) for seed, path in paths.items()}
     own = {str(result.get("serving") or "none") for result in results.values()}
     if len(own) > 1:
         raise ConfigError(
@@ -147,18 +153,3 @@ def _owner(name: str, spec: str, ordinary: bool, seeds: Sequence[int], data: Ima
         defence.check(classes)
     digests = {seed: loaded[path][0] for seed, path in paths.items()}
     return Owner(name, spec, ordinary, paths, describe_class_defences(chain), digests, results, classes)
-
-
-def _result(folder: Path) -> dict[str, Any]:
-    path = folder / "result.json"
-    found: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return found
-
-
-def _method_of(folder: Path) -> str | None:
-    """Return the method that a model folder names, if it is one and the model is no control of another's run."""
-    for path in (folder / "model.json", folder / "model" / "model.json"):
-        if path.is_file():
-            about = json.loads(path.read_text(encoding="utf-8")).get("about", {})
-            return about["method"] if isinstance(about.get("method"), str) and not about.get("control") else None
-    return None

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from understudy.errors import ConfigError, nearest
 
-_LINK = re.compile(r"\+(?!\d)")  # the plus of 1e+3 joins no defences
+LINK = re.compile(r"\+(?!\d)")
+"""What joins two defences; the plus of 1e+3 does not."""
 _EXPECTED = "none, or defences joined by +, each name, name:value or name:key=value,key=value"
 
 
@@ -53,7 +54,7 @@ def parse_chain(spec: str, known: Mapping[str, type[L]]) -> tuple[L, ...]:
     """
     if spec.strip() == "none":
         return ()
-    chain = tuple(_parse_one(link.strip(), spec, known) for link in _LINK.split(spec))
+    chain = tuple(_parse_one(link.strip(), spec, known) for link in LINK.split(spec))
     names = [defence.name for defence in chain if defence.personal]
     for name in names:
         if names.count(name) > 1:

@@ -31,7 +31,8 @@ def defend(
     defence: Sequence[ClassDefence],
 ) -> None:
     """File what a defence makes of the logits, in order of key, unless it is there already."""
-    path = _file(folder, keys, defence, run.seed)
+    seed = _seed(defence, run)
+    path = _file(folder, keys, defence, seed)
     if not defence or path.exists():
         return
     memory: dict[str, Tensor] = {}
@@ -41,7 +42,7 @@ def defend(
             images = seen_as(data, some // augment.views, some % augment.views, augment)
             wide = rows.to(run.device).float()
             named = _input_keys(some, augment).to(run.device)
-            served = serve(defence, wide, images=images, keys=named, seed=run.seed, memory=memory)
+            served = serve(defence, wide, images=images, keys=named, seed=seed, memory=memory)
             parts.append(served.cpu())
             track.update(sum(map(len, parts)))
             run.check_interrupt()
@@ -58,7 +59,7 @@ def read_defended(
     """
     if not len(keys):
         return torch.zeros(0, classes)
-    path = _file(folder, keys, defence, run.seed)
+    path = _file(folder, keys, defence, _seed(defence, run))
     found = load_tensors(path)[0].get("probabilities")
     if found is None or found.dtype != torch.float32 or found.shape != (len(keys), classes):
         raise IntegrityError(
@@ -76,6 +77,11 @@ def _input_keys(keys: Int64[Tensor, " b"], augment: Augment) -> Int64[Tensor, " 
     rows, (top, left, mirrored) = keys // augment.views, augment.place(keys % augment.views)
     middle = _MOST_SHIFT - augment.crop_padding
     return ((rows * 2 * _MOST_SHIFT + top + middle) * 2 * _MOST_SHIFT + left + middle) * 2 + mirrored
+
+
+def _seed(defence: Sequence[ClassDefence], run: Run) -> int:
+    """Return the run's seed where a defence depends on it; else 0, so that all seeds share what it makes."""
+    return run.seed if any(link.random or link.personal for link in defence) else 0
 
 
 def _file(folder: Path, keys: Tensor, defence: Sequence[ClassDefence], seed: int) -> Path:

@@ -25,3 +25,12 @@ class Companion(Protocol):
     def epoch_ended(self, epoch: int, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Look on after the last step of an epoch, counted from 0; weights may be changed in place."""
         ...
+
+
+@runtime_checkable
+class Remarking(Protocol):
+    """A companion with something to say beside the progress of its phase."""
+
+    def remark(self) -> str:
+        """Return a few words, or none."""
+        ...

@@ -16,7 +16,7 @@ from understudy.runs.progress import Track
 from understudy.runs.run import Run
 from understudy.runs.seeds import derive_seed
 from understudy.training.checkpoint import load_checkpoint, save_checkpoint
-from understudy.training.companion import Companion
+from understudy.training.companion import Companion, Remarking
 from understudy.training.global_norm import global_batch_norms
 from understudy.training.meter import Meter
 from understudy.training.optimiser import build_optimiser
@@ -191,7 +191,8 @@ class _Session:
         values = self.meter.read(self._where(done), over_processes=self.run.world > 1)
         values["learning_rate"] = self.recipe.rate(done - 1, self.steps)
         self.run.events.append(self.phase, done, values)
-        track.update(done, f"loss {values['loss']:.4f}")
+        remarks = [one.remark() for one in self.companions if isinstance(one, Remarking)]
+        track.update(done, ", ".join(filter(None, [f"loss {values['loss']:.4f}", *remarks])))
         self.meter.reset()
 
     def _save(self, done: int) -> None:

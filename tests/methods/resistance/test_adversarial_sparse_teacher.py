@@ -18,6 +18,7 @@ from understudy.methods.resistance._adversarial_bank import KIND
 from understudy.methods.resistance._support import Support, support_facts
 from understudy.methods.resistance.adversarial_sparse_teacher import AdversarialSparseTeacher
 from understudy.models import Classifier, model_digest, resolve_model
+from understudy.runs.progress import Silent
 from understudy.runs.run import Run
 from understudy.runs.tensors import digest, load_tensors
 from understudy.training import Recipe
@@ -195,7 +196,8 @@ def test_the_support_is_logged_with_the_loss_and_once_an_epoch(
     assert len(shares) == 5
     assert all(0.2 <= share <= 1 for share in shares)
     epochs = [(entry["step"], set(entry["metrics"])) for entry in run.events if entry["phase"] == "support"]
-    assert epochs == [(epoch, {"share", "class", "warning"}) for epoch in (1, 2, 3)]
+    each = {f"share_{label}" for label in range(10)}
+    assert epochs == [(epoch, {"share", "class", "warning", *each}) for epoch in (1, 2, 3)]
 
 
 def test_a_constant_decoy_is_warned_of(run: Run) -> None:
@@ -207,18 +209,44 @@ def test_a_constant_decoy_is_warned_of(run: Run) -> None:
     assert float(support.add(~often)) == 0.5
     support.restore(1, state)
     support.add(often)
+    assert support.remark() == ""
     support.epoch_ended(0, nn.Identity(), torch.optim.SGD([nn.Parameter(torch.zeros(1))]))
-    support.add(~often)
+    assert support.remark() == "targets keep class 0 (100%)"
+    support.add(torch.stack([often[0], ~often[0]]))
     support.epoch_ended(1, nn.Identity(), torch.optim.SGD([nn.Parameter(torch.zeros(1))]))
+    assert support.remark() == ""
     logged = [entry["metrics"] for entry in run.events if entry["phase"] == "support"]
-    assert logged[0] == {"share": 1.0, "class": 0, "warning": 1.0}
-    assert logged[1] == {"share": 1.0, "class": 3, "warning": 1.0}
+    even = {f"share_{label}": 0.5 for label in range(4)}
+    assert logged[0] == {"share": 1.0, "class": 0, "warning": 1.0, **even, "share_0": 1.0, "share_3": 0.0}
+    assert logged[1] == {"share": 0.5, "class": 0, "warning": 0.0, **even}
+    again = Support(4, keep=2, run=run, steps_per_epoch=2)
+    again.restore(2, {})
+    assert again.remark() == "targets keep class 0 (100%)"
     found = support_facts([0.81, 0.79, 0.4, 0.0], adversarial_rows=100, keep=2)
     assert found["support"]["warning"]
     assert "Class 0 is among the 2" in found["notes"][0]
     calm = support_facts([0.5, 0.5, 0.8, 0.2], adversarial_rows=100, keep=2)
     assert not calm["support"]["warning"]
     assert calm["notes"] == []
+
+
+def test_the_warning_is_shown_beside_the_loss_from_the_first_epoch_on(
+    small: dict[str, Any], few: ImageSet, net: Net, make_run: MakeRun
+) -> None:
+    notes: list[str] = []
+
+    class Noting(Silent):
+        def track(self, phase: str, total: int, done: int, unit: str) -> "Noting":  # noqa: ARG002
+            return self
+
+        def update(self, done: int, note: str = "") -> None:  # noqa: ARG002
+            notes.append(note)
+
+    run = make_run("run", log_every=1)
+    run.progress = Noting()
+    AST(**small, k=10).run(model=net(), data=few, run=run)  # all classes, always
+    shown = [note.endswith("targets keep class 0 (100%)") for note in notes if note.startswith("loss")]
+    assert shown == [False] * 2 + [True] * 7
 
 
 def test_killed_in_the_last_phase_it_goes_on_to_the_same_weights_and_log(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,18 @@ import pytest
 import torch
 
 from understudy.data import ImageSet, as_float
-from understudy.errors import ConfigError
+from understudy.errors import ConfigError, DivergenceError
+from understudy.methods import protector
 from understudy.methods.baseline.supervised import Supervised
+from understudy.methods.resistance import nasty_teacher
 from understudy.methods.resistance.cmim import CMIM, Means, class_means, conditional_mutual_information
 from understudy.methods.resistance.misinformer import Misinformer
 from understudy.methods.resistance.nasty_teacher import NastyTeacher
 from understudy.methods.resistance.stingy_teacher import StingyTeacher
-from understudy.models import Classifier, resolve_model
+from understudy.models import Classifier, resolve_model, save_model
+from understudy.runs.files import write_json
 from understudy.runs.run import Run
-from understudy.runs.tensors import digest
+from understudy.runs.tensors import digest, load_tensors
 from understudy.targets.class_defences import parse_class_defences, serve
 from understudy.training import Recipe
 
@@ -53,6 +57,63 @@ def test_nasty_without_weight_is_ordinary_training_to_the_last_bit(
     ordinary = outcome.controls["ordinary"]
     assert digest(ordinary.state_dict()) == before
     assert not any(part.training for part in ordinary.modules())
+
+
+def test_a_reference_in_train_mode_is_switched_to_eval_mode(
+    small: dict[str, Any], few: ImageSet, net: Net, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With BatchNorm the two modes differ."""
+
+    def trained(name: str) -> Classifier:
+        model = net()
+        ordinary = NastyTeacher(**small, omega=0.2).run(model=model, data=few, run=make_run(name)).controls["ordinary"]
+        assert not any(part.training for part in ordinary.modules())
+        return model
+
+    expected = digest(trained("eval").state_dict())
+    handed: list[Classifier] = []
+
+    def in_train_mode(spec: str, **facts: Any) -> Classifier:
+        handed.append(resolve_model(spec, **facts).train())
+        return handed[-1]
+
+    monkeypatch.setattr(protector, "resolve_model", in_train_mode)
+    assert digest(trained("train").state_dict()) == expected
+    assert handed
+
+
+def test_a_nasty_loss_that_turns_nan_stops_at_its_step_and_keeps_the_last_good_checkpoint(
+    small: dict[str, Any], few: ImageSet, net: Net, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("run", log_every=1, checkpoint_seconds=1e-9)
+    real, calls = nasty_teacher.nasty_loss, []
+
+    def breaking(*arguments: Any, **settings: Any) -> dict[str, torch.Tensor]:
+        calls.append(1)
+        scalars = real(*arguments, **settings)
+        return {**scalars, "loss": scalars["loss"] * (torch.nan if len(calls) >= 5 else 1.0)}
+
+    monkeypatch.setattr(nasty_teacher, "nasty_loss", breaking)
+    with pytest.raises(DivergenceError, match=r"(?s)loss became NaN.*phase fit.*before step 5"):
+        NastyTeacher(**small).run(model=net(), data=few, run=run)
+    tensors, meta = load_tensors(run.folder / "checkpoint" / "fit.safetensors")
+    assert meta["step"] == 4
+    assert all(value.isfinite().all() for name, value in tensors.items() if name.startswith("model."))
+
+
+def test_a_reference_that_is_protected_itself_is_refused(
+    small: dict[str, Any], few: ImageSet, net: Net, make_run: MakeRun, tmp_path: Path
+) -> None:
+    card = {"method": "nasty_teacher", "resistance": {"omega": 0.04}}
+    save_model(net(7), tmp_path / "carded", about=card)
+    save_model(net(7), tmp_path / "run" / "model", about={})
+    write_json(tmp_path / "run" / "result.json", {"method": "nasty_teacher", "family": "resistance"})
+    for place in ("carded", "run"):
+        values = {**small, "reference": str(tmp_path / place)}
+        with pytest.raises(ConfigError, match=r"(?s)is protected itself.*nasty_teacher.*control/ordinary"):
+            NastyTeacher(**values).run(model=net(), data=few, run=make_run(place))
+    save_model(net(7), tmp_path / "control" / "model", about={**card, "control": "ordinary"})
+    NastyTeacher(**{**small, "reference": str(tmp_path / "control")}).check_model(net())
 
 
 def test_nasty_moves_away_from_its_reference(

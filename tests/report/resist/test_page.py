@@ -116,7 +116,7 @@ class TestFourCases:
             }
         )
         first = summarise_resistance(record)[0]
-        assert first.startswith("Against 4 attackers, “a” holds against every attacker that was tried; “b” fails")
+        assert first.startswith("Against 8 attackers, “a” holds against every attacker that was tried; “b” fails")
         assert "“c” has only become a worse teacher" in first
 
 

@@ -21,7 +21,7 @@ def defended(teacher: Classifier, spec: str, *, seed: int = 0) -> Classifier:
     return defended_classifier(teacher, parse_class_defences(spec), seed=seed)
 
 
-SPECS = ("none", "labels", "top_k:2", "rounding:1", "reverse_sigmoid:0.5", "modelguard_w:0.5", "modelguard_s:0.5")
+SPECS = ("none", "labels", "top_k:2", "rounding:1", "reverse_sigmoid:0.5", "modelguard_w:0.5")
 
 
 @pytest.mark.parametrize("spec", [*SPECS, "mad:0.5,surrogate=FOLDER", "misinformation:0.9,misleader=FOLDER"])
@@ -74,6 +74,11 @@ def test_the_teacher_stays_as_it_was_and_its_hash_is_another(teacher: Classifier
     assert before not in digests
     assert (network.classes, network.input_shape) == (teacher.classes, teacher.input_shape)
     assert network.training == teacher.training
+
+
+def test_a_defence_that_remembers_what_was_asked_is_refused(teacher: Classifier) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)modelguard_s remembers.*cake"):
+        defended(teacher, "rounding:1+modelguard_s:0.5")
 
 
 def test_what_does_not_fit_the_classes_is_refused(teacher: Classifier) -> None:

@@ -33,4 +33,5 @@ class Softened(QuickPresets, Distiller):
             temperature=self.temperature,
             alpha=self.alpha,
             squared_factor=self.squared_factor,
+            reduction="mean",
         )

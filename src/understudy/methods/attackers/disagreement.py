@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from understudy.losses import hard_cross_entropy, kl_from_probs, swap_true_and_top
+from understudy.losses import distillation_loss, hard_cross_entropy, swap_true_and_top
 from understudy.methods.attackers._softened import Softened
 from understudy.methods.distiller import Knowledge, Taught
 from understudy.methods.method import Fidelity
@@ -52,9 +52,15 @@ class Disagreement(Softened):
         if self.mode == "swap":
             return super().loss(outputs, taught)
         labelled = hard_cross_entropy(outputs, taught.labels, reduction="none")
-        soft = taught.answers.softened(self.temperature)
-        factor = self.temperature**2 if self.squared_factor else 1.0
-        softened = factor * kl_from_probs(outputs, soft, temperature=self.temperature, reduction="none")
-        rows = torch.where(taught.known, (1 - self.alpha) * labelled + self.alpha * softened, softened)
+        rows = distillation_loss(
+            outputs,
+            taught.answers.softened(self.temperature),
+            taught.labels,
+            taught.known,
+            temperature=self.temperature,
+            alpha=self.alpha,
+            squared_factor=self.squared_factor,
+            reduction="none",
+        )
         contradicts = taught.known & (taught.answers.top1() != taught.labels)
         return torch.where(contradicts, labelled, rows).mean()

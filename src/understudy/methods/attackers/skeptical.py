@@ -70,7 +70,14 @@ def skeptical_loss(
         Mean over the batch, in nats, float32 or wider; gradients flow into all logits, `main` as the target included.
     """
     loss = hard_cross_entropy(main, labels, reduction="mean") + distillation_loss(
-        shallow, target_probs, labels, known, temperature=temperature, alpha=alpha, squared_factor=squared_factor
+        shallow,
+        target_probs,
+        labels,
+        known,
+        temperature=temperature,
+        alpha=alpha,
+        squared_factor=squared_factor,
+        reduction="mean",
     )
     if deep is None:
         return loss

@@ -65,4 +65,5 @@ class KD(Distiller):
             temperature=self.temperature,
             alpha=self.alpha,
             squared_factor=self.squared_factor,
+            reduction="mean",
         )

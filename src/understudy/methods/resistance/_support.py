@@ -32,6 +32,7 @@ class Support:
     def __init__(self, classes: int, *, keep: int, run: Run, steps_per_epoch: int) -> None:
         self._keep, self._run, self._steps_per_epoch = keep, run, steps_per_epoch
         self._counts: Int64[Tensor, " k"] = torch.zeros(classes, dtype=torch.int64, device=run.device)
+        self._remark = ""
 
     def add(self, kept: Bool[Tensor, "b k"]) -> Float[Tensor, ""]:
         """Count a batch; return the largest share of a class in the epoch so far, on the device."""
@@ -49,18 +50,30 @@ class Support:
             self._counts.copy_(kept["counts"])
         else:
             self._counts.zero_()
+        logged = [entry["metrics"] for entry in self._run.events if entry["phase"] == self.name]
+        self._remark = _decoy(logged[-1]) if logged else ""
+
+    def remark(self) -> str:
+        """Return a warning, from the end of the first epoch on in which most targets kept one class."""
+        return self._remark
 
     def state(self, step: int) -> dict[str, Tensor]:  # noqa: ARG002 (the protocol's signature)
         """Return the counts."""
         return {"counts": self._counts.clone()}
 
     def epoch_ended(self, epoch: int, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:  # noqa: ARG002
-        """Log the class that most targets keep, and begin a new count."""
+        """Log the share of the targets that keep each class, and the class that most keep; begin a new count."""
         shares = self._shares().tolist()
         top = max(shares)
         entry = {"share": top, "class": shares.index(top), "warning": float(top > WARN_ABOVE)}
-        self._run.events.append(self.name, epoch + 1, entry)
+        each = {f"share_{label}": share for label, share in enumerate(shares)}
+        self._run.events.append(self.name, epoch + 1, {**entry, **each})
+        self._remark = _decoy(entry)
         self._counts.zero_()
+
+
+def _decoy(entry: Mapping[str, float]) -> str:
+    return f"targets keep class {entry['class']} ({entry['share']:.0%})" if entry["warning"] else ""
 
 
 @torch.no_grad()

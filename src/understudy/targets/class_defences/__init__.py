@@ -1,5 +1,6 @@
 """What an owner does to a classifier's answers before they leave: one file a defence, joined to chains by `+`."""
 
+from understudy.targets._chains import LINK
 from understudy.targets.class_defences._table import CLASS_DEFENCES
 from understudy.targets.class_defences.base import ClassDefence
 from understudy.targets.class_defences.chain import (
@@ -24,6 +25,7 @@ from understudy.targets.class_defences.top_k import TopK
 __all__ = [
     "CLASS_DEFENCES",
     "GRAD2",
+    "LINK",
     "MAD",
     "ClassDefence",
     "Labels",

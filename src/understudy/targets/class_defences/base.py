@@ -17,6 +17,8 @@ class ClassDefence(Link, ABC):
 
     reference: ClassVar[str]
     """The paper whose defence it is."""
+    remembers: ClassVar[bool] = False
+    """Whether its answers depend on what was asked before."""
 
     @property
     @abstractmethod

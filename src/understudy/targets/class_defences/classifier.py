@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from understudy.errors import ConfigError
 from understudy.models import Classifier, Normalise
 from understudy.targets.class_defences.base import ClassDefence
 from understudy.targets.class_defences.chain import apply, identify_class_defences
@@ -20,7 +21,7 @@ def defended_classifier(teacher: Classifier, chain: Sequence[ClassDefence], *, s
 
     It has the teacher's normalisation, input shape and weights (copies), and can be frozen; gradients flow where the
     defences have any, and are 0 where they have none (labels). The key of a query is a hash of its numbers, so that an
-    equal input gets an equal answer. A defence with a memory starts with an empty one.
+    equal input gets an equal answer.
 
     Args:
         teacher: on any device; it is not changed.
@@ -28,10 +29,18 @@ def defended_classifier(teacher: Classifier, chain: Sequence[ClassDefence], *, s
         seed: the owner's, 0 or more.
 
     Raises:
-        ConfigError: a defence does not fit the classes.
+        ConfigError: a defence does not fit the classes, or remembers what was asked: no checkpoint of an attacker holds
+            its memory, and of a network the same input is to get the same answer in every order.
     """
     for defence in chain:
         defence.check(teacher.classes)
+        if defence.remembers:
+            raise ConfigError(
+                f"{defence.name} remembers what it was asked, and cannot be one network with its teacher",
+                where=f"defence {defence.name}",
+                expected="a defence whose answers do not depend on what was asked before",
+                fix="leave out the attackers that differentiate through the teacher (cake), or this defence",
+            )
     normalise = teacher.normalise
     mean, std = normalise.mean.tolist(), normalise.std.tolist()
     defended = Classifier(
@@ -63,7 +72,6 @@ class DefendedNet(nn.Module):
         self.images = images
         self.chain = tuple(chain)
         self.seed = seed
-        self.memory: dict[str, Tensor] = {}
         # Among the weights, so that the same network behind other defences has another hash.
         text = f"{identify_class_defences(chain)}|{seed}".encode()
         self.register_buffer("defences", torch.tensor(list(text), dtype=torch.uint8))
@@ -74,7 +82,7 @@ class DefendedNet(nn.Module):
         drawn = any(defence.random for defence in self.chain)
         keys = _content_keys(z) if drawn else torch.zeros(len(z), dtype=torch.int64, device=z.device)
         images = self.images.inverse(z.float())
-        served = apply(self.chain, logits, images=images, keys=keys, seed=self.seed, memory=self.memory)
+        served = apply(self.chain, logits, images=images, keys=keys, seed=self.seed, memory={})
         rows = served.clamp_min(_FLOOR).log().to(torch.promote_types(logits.dtype, torch.float32))
         connected: Tensor = rows + 0 * logits  # a gradient of 0, where there would be none at all
         return connected

@@ -24,6 +24,7 @@ class ModelGuardS(ClassDefence):
     summary: ClassVar[str] = "serves an earlier answer of the class wherever one is near enough"
     random: ClassVar[bool] = False
     personal: ClassVar[bool] = True
+    remembers: ClassVar[bool] = True
     reference: ClassVar[str] = "Tang et al. 2024"
 
     epsilon: Annotated[float, Field(ge=0, le=2)]
