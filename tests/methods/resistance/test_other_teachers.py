@@ -101,9 +101,7 @@ def test_a_nasty_loss_that_turns_nan_stops_at_its_step_and_keeps_the_last_good_c
     assert all(value.isfinite().all() for name, value in tensors.items() if name.startswith("model."))
 
 
-def test_a_reference_that_is_protected_itself_is_refused(
-    small: dict[str, Any], few: ImageSet, net: Net, make_run: MakeRun, tmp_path: Path
-) -> None:
+def test_a_reference_that_is_protected_itself_is_refused(small: dict[str, Any], net: Net, tmp_path: Path) -> None:
     card = {"method": "nasty_teacher", "resistance": {"omega": 0.04}}
     save_model(net(7), tmp_path / "carded", about=card)
     save_model(net(7), tmp_path / "run" / "model", about={})
@@ -111,7 +109,7 @@ def test_a_reference_that_is_protected_itself_is_refused(
     for place in ("carded", "run"):
         values = {**small, "reference": str(tmp_path / place)}
         with pytest.raises(ConfigError, match=r"(?s)is protected itself.*nasty_teacher.*control/ordinary"):
-            NastyTeacher(**values).run(model=net(), data=few, run=make_run(place))
+            NastyTeacher(**values).check_model(net())
     save_model(net(7), tmp_path / "control" / "model", about={**card, "control": "ordinary"})
     NastyTeacher(**{**small, "reference": str(tmp_path / "control")}).check_model(net())
 

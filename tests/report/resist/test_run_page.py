@@ -170,4 +170,4 @@ def test_the_run_page_in_a_browser(protect: MakeRun, visit: Callable[[Path], Any
     seen = visit(write_report(protect()))
     assert seen.console == []
     assert seen.requests == []
-    assert seen.dom.count("<figure>") == seen.dom.count('class="plot-container') == 3 + 1 + 2 + 1
+    assert seen.dom.count("<figure>") == seen.dom.count('class="plot-container') == 1 + 2 + 1 + 2
