@@ -112,7 +112,7 @@ def _from_hub(name: str, split: Split, labelled: bool) -> Rows:
     if rows is not None:
         return rows
     root = os.environ.get(ROOT_VARIABLE)
-    near = nearest(name, ["digits", *(_children(Path(root)) if root else [])])
+    near = nearest(name, ["digits", *(_children(Path(root), sets=True) if root else [])])
     raise DataError(
         f"no data set {name!r}",
         where=f"${ROOT_VARIABLE} ({root or 'not set'}), the working folder and the Hugging Face hub",
@@ -148,9 +148,12 @@ def _from_path(path: Path, split: Split, labelled: bool) -> Iterator[Rows]:
     )
 
 
-def _children(folder: Path) -> list[str]:
-    """Return some names in a folder, for messages; none where there is no folder."""
-    return sorted(child.name for child in folder.iterdir())[:50] if folder.is_dir() else []
+def _children(folder: Path, *, sets: bool = False) -> list[str]:
+    """Return some names in a folder, or of what may be data sets there, for messages; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    found = (child for child in folder.iterdir() if not sets or child.is_dir() or child.suffix == ".parquet")
+    return sorted(child.name for child in found)[:50]
 
 
 def _shards(folder: Path, name: str) -> list[Path]:

@@ -13,6 +13,7 @@ from understudy.data import ImageSet, as_float
 from understudy.errors import ConfigError, IntegrityError
 from understudy.methods.resistance import _adversarial_bank as module
 from understudy.methods.resistance._adversarial_bank import KIND, adversarial_bank
+from understudy.methods.resistance.adversarial_sparse_teacher import AdversarialSparseTeacher
 from understudy.models import Classifier
 from understudy.runs.run import Run
 
@@ -107,6 +108,24 @@ def test_images_of_another_teacher_data_or_attack_are_refused(
         settings: dict[str, Any] = {**ATTACK.to_json(), **wrong}
         with pytest.raises(ConfigError, match="made with another attack"):
             adversarial_bank(teacher, few, attack=BoxedPGD(**settings), run=run, made=made)
+
+
+def test_a_bank_that_does_not_fit_is_refused_before_anything_is_trained(
+    made: Path, teacher: Classifier, tmp_path: Path
+) -> None:
+    fits = AdversarialSparseTeacher(**_fields(), adversarial=str(made))
+    fits.check_model(teacher)
+    with pytest.raises(ConfigError, match="made with another attack"):
+        fits.model_copy(update={"attack_steps": 9}).check_model(teacher)
+    with pytest.raises(IntegrityError, match="no finished bank here"):
+        fits.model_copy(update={"adversarial": str(tmp_path / "nothing")}).check_model(teacher)
+
+
+def _fields() -> dict[str, Any]:
+    """Return the fields of a method that makes the attack of this file."""
+    attack = ATTACK.to_json()
+    names = {"epsilon": "epsilon", "step": "step_size", "steps": "attack_steps", "box": "box"}
+    return {field: attack[name] for name, field in names.items()} | {"coordinates": attack["coordinates"]}
 
 
 @pytest.mark.usefixtures("never")

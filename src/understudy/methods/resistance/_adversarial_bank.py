@@ -1,5 +1,6 @@
 """The adversarial images of a teacher, made once and put on file: one bank for each teacher, data set and attack."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,24 @@ def adversarial_bank(
         DivergenceError: the teacher answers with NaN or infinity.
     """
     about = _about(teacher, data, attack)
-    if made is not None:
-        folder = made / "bank" if (made / "bank").is_dir() else made
-        bank = Bank(folder, kind=KIND, device=run.device)
-        _check(bank, about)
-        return bank
-    folder = run.folder / "bank"
-    if not (folder / "manifest.json").exists():
-        _fill(folder, freeze(teacher, channels_last=run.options.channels_last), data, attack, about, run)
-    bank = Bank(folder, kind=KIND, device=run.device)
+    folder = run.folder if made is None else made
+    if made is None and not (folder / "bank" / "manifest.json").exists():
+        _fill(folder / "bank", freeze(teacher, channels_last=run.options.channels_last), data, attack, about, run)
+    return open_bank(folder, about, device=run.device)
+
+
+def open_bank(made: Path, about: Mapping[str, Any], *, device: torch.device | str = "cpu") -> Bank:
+    """Return a bank of adversarial images that is there, if it was made as `about` says.
+
+    Args:
+        made: the bank, or the folder of the run that has made it.
+        about: entries of its manifest that must be so.
+        device: where its rows are wanted.
+
+    Raises:
+        ConfigError, IntegrityError: as `adversarial_bank` says.
+    """
+    bank = Bank(made / "bank" if (made / "bank").is_dir() else made, kind=KIND, device=device)
     _check(bank, about)
     return bank
 
@@ -69,7 +79,7 @@ def _about(teacher: Classifier, data: ImageSet, attack: BoxedPGD) -> dict[str, A
     }
 
 
-def _check(bank: Bank, about: dict[str, Any]) -> None:
+def _check(bank: Bank, about: Mapping[str, Any]) -> None:
     for name, ours in about.items():
         if bank.manifest.get(name) != ours:
             raise ConfigError(

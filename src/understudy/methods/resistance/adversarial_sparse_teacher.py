@@ -47,7 +47,7 @@ from understudy.errors import ConfigError
 from understudy.losses import hard_cross_entropy, kept_classes, kl_rows_from_probs, sparse_target, widened
 from understudy.methods.method import Fidelity, Outcome, preset
 from understudy.methods.protector import Protector, accuracy
-from understudy.methods.resistance._adversarial_bank import adversarial_bank
+from understudy.methods.resistance._adversarial_bank import adversarial_bank, open_bank
 from understudy.methods.resistance._presets import CIFAR, CIFAR10_SCHEDULE, CIFAR100_SCHEDULE, DIGITS, MNIST
 from understudy.methods.resistance._support import Support, support_facts, support_histogram
 from understudy.models import Classifier, Network, evaluating
@@ -195,12 +195,15 @@ class AdversarialSparseTeacher(Protector):
         return BoxedPGD(float(self.epsilon), float(self.step_size), self.attack_steps, self.box, self.coordinates)
 
     def check_model(self, model: Network) -> None:
-        """Refuse a reference that does not fit, and more classes in the target than there are.
+        """Refuse a reference or adversarial bank that does not fit, and more classes in the target than there are.
 
         Raises:
             ConfigError: with what does not fit.
+            IntegrityError: the bank is missing or damaged.
         """
         super().check_model(model)
+        if self.adversarial is not None:  # before a reference is trained for it
+            open_bank(Path(self.adversarial), {"attack": self.attack().to_json()})
         if self.k > model.outputs:
             raise ConfigError(
                 f"k is {self.k}, and there are {model.outputs} classes",
