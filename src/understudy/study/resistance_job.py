@@ -179,7 +179,9 @@ def _regime(text: str) -> str:
         share = -1.0
     if name != "partial" or not 0 < share < 1:
         what = f"there is no regime {text!r}" if name != "partial" else f"no share of the labels in {text!r}"
-        raise ConfigError(what, where="--regimes", expected=_REGIMES, fix=nearest(name, ("labelled", "unlabelled")))
+        raise ConfigError(
+            what, where="--regimes", expected=_REGIMES, fix=nearest(name, ("labelled", "unlabelled", "partial:0.1"))
+        )
     return f"partial:{share:g}"
 
 

@@ -115,9 +115,9 @@ def _of_student(
         agreement = found.of_attack("agreement", teacher=teacher["name"], **where)
         attacks[attack] = {
             "variant_counts": counts,
-            "accuracy": _interval(values),
-            "agreement": _interval(agreement),
-            "ordinary": _interval(before),
+            "accuracy": _share(values),
+            "agreement": _share(agreement),
+            "ordinary": _share(before),
             "protection": _difference(before, values),
             "against_alone": _difference(alone, values),
         }
@@ -126,7 +126,7 @@ def _of_student(
     costs = _costs(ordinary, teacher)
     doubt = (cost["high"] - cost["low"]) / 2 if cost["over"] == "images" else 0.0
     return {
-        "alone": _interval(alone),
+        "alone": _share(alone),
         "alone_kind": kind,
         "attacks": attacks,
         "unfinished": unfinished,
@@ -145,8 +145,8 @@ def _best(
     protection = _paired(before, own[first])
     return {
         "attack": first,
-        "accuracy": _interval(own[first]),
-        "ordinary_best": {"attack": top, "accuracy": _interval(before)} if top else None,
+        "accuracy": _share(own[first]),
+        "ordinary_best": {"attack": top, "accuracy": _share(before)} if top else None,
         "protection": _interval(protection),
         "against_alone": _difference(alone, own[first]),
         "help_of_ordinary": _difference(before, alone),
@@ -176,8 +176,8 @@ def _plain(
     protection = _paired(before, after)
     return {
         "variant": variant,
-        "ordinary": _interval(before),
-        "defended": _interval(after),
+        "ordinary": _share(before),
+        "defended": _share(after),
         "protection": _interval(protection),
         "beyond_cost": _beyond(protection, costs, doubt),
     }
@@ -211,3 +211,9 @@ def _difference(first: BySeed, second: BySeed) -> Interval | None:
 
 def _interval(values: BySeed) -> Interval | None:
     return interval(list(values.values())) if values else None
+
+
+def _share(values: BySeed) -> Interval | None:
+    """Return the mean of shares, whose interval few seeds could carry beyond 0 or 1."""
+    found = _interval(values)
+    return found and {**found, "low": max(found["low"], 0.0), "high": min(found["high"], 1.0)}

@@ -195,6 +195,7 @@ def test_stingy_is_the_reference_and_says_how_it_is_served(
     outcome = StingyTeacher(**small).run(model=model, data=few, run=make_run("given"))
     assert digest(model.state_dict()) == digest(resolve_model(reference).state_dict())
     assert outcome.facts["serving"] == "top_k:2"
+    assert outcome.controls["ordinary"] is model  # for whoever wants to compare with it undefended
     assert StingyTeacher(**small).cost(model, rows=101)["training_steps"] == 0
     alone = net()
     StingyTeacher(fit=small["fit"]).run(model=alone, data=few, run=make_run("alone"))

@@ -129,4 +129,5 @@ class StingyTeacher(Protector):
             batches = self.batches(data, run)
             self.train(model, batches, batch_at=batches.at, objective=supervised, run=run)
         kept = self.kept(model.classes)
-        return Outcome(model, facts=self.facts(serving=f"top_k:{kept}", reference=ordinary, k=kept))
+        facts = self.facts(serving=f"top_k:{kept}", reference=ordinary, k=kept)
+        return Outcome(model, {"ordinary": model}, facts)  # the same weights, as they are without the defence
