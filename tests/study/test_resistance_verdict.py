@@ -139,6 +139,13 @@ def test_there_is_nothing_to_protect_where_the_ordinary_teacher_helps_nobody(rec
     assert found["words"].startswith("There is nothing to protect here: the best student of the ordinary teacher is")
 
 
+def test_a_student_who_surely_gains_shows_that_there_was_something(records: ModuleType) -> None:
+    """Whether or not the ordinary teacher's students gain as surely."""
+    useless = dict.fromkeys(records.ORDINARY, 0.931)
+    found = _verdict(records.made_up({"worse": (0.96, records.FAILS)}, ordinary=useless))
+    assert found["case"] == "fails"
+
+
 def test_one_seed_shows_no_spread(records: ModuleType) -> None:
     record = records.made_up({"nasty": (0.96, records.FAILS)}, seeds=(4,))
     best = record["summary"]["nasty"]["regimes"]["labelled"]["students"]["mlp:widths=12-12"]["best"]

@@ -11,7 +11,7 @@ It is found for each student of each regime first, and the worst of them is the 
   gains less than the margin over a student without a teacher; and no attacker that a worst case should have is missing
   or unfinished.
 - `inconclusive`: one seed; an interval that straddles zero where the verdict hangs on its sign; or an ordinary teacher
-  that is of no more use to a student than none, so that there is nothing to protect.
+  that is not surely of more use to a student than none, nor is the defended one: there is nothing to protect.
 
 "Surely" means with the whole of a 95 % interval. Students lose "no more" than the owner where their loss exceeds the
 owner's by at most the margin, or a quarter of the owner's, on average; they surely lose more where all of the interval
@@ -107,7 +107,7 @@ def _judge(
     reached = f"{attack} takes the student to {share(best['accuracy'])}, {apart(short, alone)}"
     if min(short["n"], loss["n"]) < 2:
         return {"case": "inconclusive", "words": f"{reached}; one seed shows no spread"}
-    if helped["low"] <= 0:
+    if helped["low"] <= 0 <= short["high"]:
         words = f"the best student of the ordinary teacher is {apart(_turned(helped), alone)}, which may be chance"
         return {"case": _NOTHING, "words": words}
     words = f"{reached} and {apart(loss, 'the best student of the ordinary teacher')}"
