@@ -146,6 +146,13 @@ def test_a_student_who_surely_gains_shows_that_there_was_something(records: Modu
     assert found["case"] == "fails"
 
 
+def test_a_gain_within_the_margin_is_none(records: ModuleType) -> None:
+    """Half a point above a student alone, surely, is not what a teacher fails by."""
+    reached = {**records.PROTECTS, "composition": 0.937}
+    found = _verdict(records.made_up({"half": (0.964, reached)}))
+    assert found["case"] != "fails"
+
+
 def test_one_seed_shows_no_spread(records: ModuleType) -> None:
     record = records.made_up({"nasty": (0.96, records.FAILS)}, seeds=(4,))
     best = record["summary"]["nasty"]["regimes"]["labelled"]["students"]["mlp:widths=12-12"]["best"]

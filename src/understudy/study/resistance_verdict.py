@@ -5,11 +5,11 @@ It is found for each student of each regime first, and the worst of them is the 
 - `no_headline`: an attacker of the least set is missing, so that a worst case would be one in name only.
 - `only_worsens`: the owner surely pays, more than the margin, and the students of plain distillation and of the best
   attacker lose no more.
-- `fails`, where it is not that: the best attacker's student is surely better than one without a teacher; or the owner
-  surely pays, and the best attacker's student loses no more, although plain distillation's does.
-- `protects`: the best attacker's student surely loses, surely more than the owner does, and surely
-  gains less than the margin over a student without a teacher; and no attacker that a worst case should have is missing
-  or unfinished.
+- `fails`, where it is not that: the best attacker's student is surely better than one without a teacher, and by more
+  than the margin; or the owner surely pays, and the best attacker's student loses no more, although plain
+  distillation's does.
+- `protects`: the best attacker's student surely loses, surely more than the owner does, and surely gains less than the
+  margin over a student without a teacher; and no attacker that a worst case should have is missing or unfinished.
 - `inconclusive`: one seed; an interval that straddles zero where the verdict hangs on its sign; or an ordinary teacher
   that is not surely of more use to a student than none, nor is the defended one: there is nothing to protect.
 
@@ -107,7 +107,8 @@ def _judge(
     reached = f"{attack} takes the student to {share(best['accuracy'])}, {apart(short, alone)}"
     if min(short["n"], loss["n"]) < 2:
         return {"case": "inconclusive", "words": f"{reached}; one seed shows no spread"}
-    if helped["low"] <= 0 <= short["high"]:
+    gains = short["high"] < 0 and short["value"] < -margin
+    if helped["low"] <= 0 and not gains:
         words = f"the best student of the ordinary teacher is {apart(_turned(helped), alone)}, which may be chance"
         return {"case": _NOTHING, "words": words}
     words = f"{reached} and {apart(loss, 'the best student of the ordinary teacher')}"
@@ -118,7 +119,7 @@ def _judge(
     suffers = suffers and not (pays and plain["beyond_cost"]["value"] <= more)
     if no_more and not suffers:
         return {"case": "only_worsens", "words": f"{words}, no more than the owner loses"}
-    if short["high"] < 0 or no_more:
+    if gains or no_more:
         plainly = f"; plain distillation loses {points(plain['protection'])}" if suffers else ""
         return {"case": "fails", "words": words + plainly}
     open_ends = [labels.get(name, name) for name in one["unfinished"]] + list(weak)
