@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from understudy.report._format import NBSP, count, points
+from understudy.report._format import count, points
 from understudy.report._read import Interval
 from understudy.report._resist_read import ResistanceRecord, Teacher, Verdict
 from understudy.report._resist_words import (
@@ -14,6 +14,7 @@ from understudy.report._resist_words import (
     gain_cell,
     lead,
     loss_cell,
+    lost,
     made_by,
     regime_label,
     regimes_in_use,
@@ -225,11 +226,8 @@ def _cheap_losses(record: ResistanceRecord) -> list[str]:
         cost, found = value_of(record.of(teacher.name).cost), lead(record, teacher.name)
         taken = value_of(found.summary.best.protection) if found and found.summary.best else None
         if cost is not None and taken is not None and cost > taken + _MARGIN and cost > 0:
-            worse.append(f"{quoted(teacher.name)} ({_points(cost)} against {_points(taken)})")
+            said = lost(found.summary.best.protection if found and found.summary.best else None)
+            worse.append(f"{quoted(teacher.name)} ({points(cost, signed=False)}; the attacker {said})")
     if not worse:
         return []
     return [f"The owner pays more than the best attacker loses with {listed(worse)}."]
-
-
-def _points(value: float) -> str:
-    return points(value, signed=False).replace(" ", NBSP)

@@ -59,7 +59,16 @@ def lead(record: ResistanceRecord, teacher: str) -> Lead | None:
     ]
     verdict = summary.verdict or Verdict()
     judged = {(one.regime, one.student) for one in verdict.findings if one.case == verdict.case}
-    return min([one for one in every if (one.regime, one.student) in judged] or every, key=_short, default=None)
+    alike = [one for one in every if (one.regime, one.student) in judged] or every
+    # Where the ordinary teacher is of no use either, there is nothing to judge.
+    return min([one for one in alike if _useful(one)] or alike, key=_short, default=None)
+
+
+def _useful(one: Lead) -> bool:
+    """Return whether students surely learn from the ordinary teacher what they do not know alone."""
+    found = one.summary.best.help_of_ordinary if one.summary.best else None
+    low = finite(found.low) if found is not None else None
+    return low is not None and low > 0
 
 
 def _short(one: Lead) -> float:

@@ -67,7 +67,10 @@ class TestFirstScreen:
 
     def test_a_word_on_the_owner_who_pays_more(self, make_resistance: MakeResistance, read: Reader) -> None:
         first = read(write_resistance(make_resistance())).words.partition("Protection and its cost")[0]
-        assert "The owner pays more than the best attacker loses with “nasty” (5.2 points against" in first
+        said = (
+            "The owner pays more than the best attacker loses with “nasty” (5.2 points; the attacker loses 1.2 points)"
+        )
+        assert said in first
         assert "“stingy” (" not in first
 
     def test_of_many_students_the_verdict_names_the_worst(self, make_resistance: MakeResistance, read: Reader) -> None:
