@@ -224,10 +224,11 @@ def _cheap_losses(record: ResistanceRecord) -> list[str]:
     worse = []
     for teacher in record.defended:
         cost, found = value_of(record.of(teacher.name).cost), lead(record, teacher.name)
-        taken = value_of(found.summary.best.protection) if found and found.summary.best else None
-        if cost is not None and taken is not None and cost > taken + _MARGIN and cost > 0:
-            said = lost(found.summary.best.protection if found and found.summary.best else None)
-            worse.append(f"{quoted(teacher.name)} ({points(cost, signed=False)}; the attacker {said})")
+        protection = found.summary.best.protection if found and found.summary.best else None
+        taken = value_of(protection)
+        if cost is not None and taken is not None and cost > max(0.0, taken + _MARGIN):
+            said = f"{points(cost, signed=False)}; the attacker {lost(protection)}"
+            worse.append(f"{quoted(teacher.name)} ({said})")
     if not worse:
         return []
     return [f"The owner pays more than the best attacker loses with {listed(worse)}."]

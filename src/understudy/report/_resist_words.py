@@ -135,14 +135,12 @@ def titled_case(case: str) -> tuple[str, str]:
 
 
 def made_by(teacher: Teacher) -> str:
-    """Return how a teacher was made and what stands before it, in a few words."""
+    """Return how a teacher was made and what stands before it, in a few words; a name that it bears is not repeated."""
     method = titled(teacher.method, teacher.fidelity) if teacher.method else ""
-    if method.lower() == teacher.name.lower():
-        method = ""
-    if method and teacher.fidelity == "instantiation" and "instantiation" not in method:
-        method = f"{method} (independent instantiation)"
+    own = "independent instantiation" if teacher.fidelity == "instantiation" and "instantiation" not in method else ""
+    shown = "" if method.lower() == teacher.name.lower() else method
     served = f"behind {teacher.serving}" if teacher.serving not in ("", "none") else ""
-    return ", ".join(filter(None, [method, served]))
+    return ", ".join(filter(None, [shown, own, served]))
 
 
 def teacher_colour(record: ResistanceRecord, name: str) -> str:

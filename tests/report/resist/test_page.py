@@ -194,7 +194,7 @@ class TestParts:
             record["teachers"][1]["fidelity"] = "instantiation"
 
         words = read(write_resistance(make_resistance(after))).words
-        assert "Nasty Teacher (independent instantiation)" in words.partition("Protection and its cost")[0]
+        assert "Nasty Teacher, independent instantiation" in words.partition("Protection and its cost")[0]
         assert "instantiation: our reading" in words
 
     def test_words_of_the_page_are_escaped(self, make_resistance: MakeResistance) -> None:
