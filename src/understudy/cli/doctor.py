@@ -14,6 +14,7 @@ from understudy.cli.printing import print_json
 
 _EXTRAS = {
     "hf": ("transformers", "hf:NAME models"),
+    "text": ("peft", "`adapt`, `withstand` and text models (with transformers)"),
     "vision": ("timm", "timm:NAME models"),
     "onnx": ("onnxruntime", "onnx:FILE targets"),
     "attacks": ("pyautoattack", "`evaluate --attack autoattack`"),
