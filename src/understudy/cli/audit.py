@@ -1,22 +1,15 @@
 """`understudy audit`."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from understudy.cli.config_file import read_toml
-from understudy.cli.flags import whole_numbers
-from understudy.cli.printing import how_to_go_on, plain_table, print_json, print_plan
-from understudy.errors import ConfigError, UnderstudyError
+from understudy.cli.study_command import Switch, Whole, carry_out, given, numbers, show_study, words
 
-_WHOLE = re.compile(r"[+-]?\d+")
 _EXAMPLE = 'target = "runs/encoder" and methods = ["rda", "conventional"]'
-Whole = Annotated[int | None, Parameter(converter=whole_numbers)]
-Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 
 def audit(
@@ -80,95 +73,46 @@ def audit(
         json: Print one JSON object and nothing else.
     """
     # Imported here, as in every verb: the help must not wait for torch.
-    from understudy.runs.interrupts import Interrupted, graceful_interrupts
-    from understudy.runs.progress import for_stream
     from understudy.study.audit import make_audit, plan_audit, run_audit
     from understudy.study.audit_job import check_shapes
-    from understudy.study.job import fresh_folder, merged
+    from understudy.study.job import merged
     from understudy.targets.defences import split_defences
 
-    given = {
-        "target": target,
-        "surrogate": surrogate,
-        "data": data,
-        "preset": preset,
-        "measure": measure,
-        "probe": probe or None,
-        "methods": _words(methods, "--methods"),
-        "budgets": _numbers(budgets, "--budgets"),
-        "seeds": _numbers(seeds, "--seeds"),
-        "defences": None if defences is None else split_defences(defences),
-        "options": _given(images=images, match=match, fit=_given(epochs=epochs, batch_size=batch_size) or None),
-        "terms": _given(owner=owner, authorised_by=authorised_by, price=price, currency=currency, access=access),
-        "run": _given(device=device),
-    }
+    flags = given(
+        target=target,
+        surrogate=surrogate,
+        data=data,
+        preset=preset,
+        measure=measure,
+        probe=probe or None,
+        methods=words(methods, "--methods"),
+        budgets=numbers(budgets, "--budgets"),
+        seeds=numbers(seeds, "--seeds"),
+        defences=None if defences is None else split_defences(defences),
+        options=given(images=images, match=match, fit=given(epochs=epochs, batch_size=batch_size) or None),
+        terms=given(owner=owner, authorised_by=authorised_by, price=price, currency=currency, access=access),
+        run=given(device=device),
+    )
     file = read_toml(config, example=_EXAMPLE) if config else {}
     check_shapes(file, where=config)
     if target not in (None, file.get("target")):
         file.pop("target_sha256", None)  # the file's identity is that of the file's target
-    asked = make_audit(merged(file, {name: value for name, value in given.items() if value is not None}))
-    folder = run or asked.default_folder()
-    folder = fresh_folder(folder) if fresh else folder
-    if dry_run:
-        planned = plan_audit(asked, folder)
-        print_json(planned) if json else print_plan(planned)
-        return
-    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    errors.quiet = json
-    try:
-        with graceful_interrupts():
-            found = run_audit(asked, folder, progress=for_stream(quiet=json), announce=errors.print)
-    except Interrupted:
-        raise KeyboardInterrupt(how_to_go_on(folder, fresh=fresh)) from None
-    print_json(found) if json else _print(found)
-    _check_whole(found, folder)
+    carry_out(
+        make_audit(merged(file, flags)),
+        plan=plan_audit,
+        execute=run_audit,
+        show=_print,
+        run=run,
+        fresh=fresh,
+        dry_run=dry_run,
+        json=json,
+        pieces="the audit's runs",
+    )
 
 
 def _print(found: Mapping[str, Any]) -> None:
     """Print the table, what it says, and where the page lies."""
     from understudy.report import audit_table
 
-    headings, rows, caption = audit_table(found)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    table = plain_table(*headings, numbers=len(headings) - 2)
-    for row in rows:
-        table.add_row(*row)
-    table.caption = caption
-    console.print(table)
-    for line in found["summary"]:
-        console.print(line)
-    console.print(f"report: {found['folder']}/audit.html")
-    console.print(f"run:    {found['folder']}")
-
-
-def _check_whole(found: Mapping[str, Any], folder: Path) -> None:
-    """Raise where runs are missing, after everything that there is has been shown."""
-    failed = found["failures"]
-    if failed:
-        first = str(failed[0]["error"]).partition("\n")[0]
-        raise UnderstudyError(
-            f"{len(failed)} of the audit's runs could not be finished; the first: {first}",
-            where=folder / failed[0]["folder"],
-            fix="mend what is wrong and run the same command again: it tries these runs once more",
-        )
-
-
-def _words(text: str | None, flag: str) -> list[str] | None:
-    if text is None:
-        return None
-    words = [word.strip() for word in text.split(",")]
-    if not all(words):
-        raise ConfigError(f"an empty word in {text!r}", where=flag, expected="words separated by single commas")
-    return words
-
-
-def _numbers(text: str | None, flag: str) -> list[int] | None:
-    words = _words(text, flag)
-    for word in words or []:
-        if not _WHOLE.fullmatch(word):
-            raise ConfigError(f"{word!r} is no whole number", where=flag, expected="numbers separated by commas")
-    return None if words is None else [int(word) for word in words]
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+    table = audit_table(found)
+    show_study(found, table, numbers=len(table[0]) - 2, lines=found["summary"], page="audit.html")

@@ -21,9 +21,9 @@ from pydantic import Field, NonNegativeInt, model_validator
 from understudy.data import Augment
 from understudy.data.batches import uploaded
 from understudy.errors import ConfigError
-from understudy.methods.attackers._softened import Softened
 from understudy.methods.distiller import Knowledge, Taught
 from understudy.methods.method import Fidelity
+from understudy.methods.softened import Softened
 from understudy.models import Classifier, Network
 from understudy.runs.seeds import stream
 from understudy.training.answers import Answers

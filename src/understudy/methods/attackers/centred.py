@@ -21,9 +21,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from understudy.methods.attackers._softened import Softened
 from understudy.methods.distiller import Knowledge, Taught
 from understudy.methods.method import Fidelity
+from understudy.methods.softened import Softened
 from understudy.training.answers import Answers
 
 _PIECE = 1 << 16  # rows whose one-hot classes are held at a time

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from understudy.losses import soft_cross_entropy
-from understudy.methods.attackers._presets import QuickPresets
 from understudy.methods.distiller import Distiller, Taught
+from understudy.methods.image_presets import QuickPresets
 from understudy.methods.method import Access, Fidelity
 
 

@@ -31,9 +31,9 @@ from torch.nn import functional
 
 from understudy.losses import hard_cross_entropy, kl_rows, widened
 from understudy.methods.attackers._inner import train_inner, untrained
-from understudy.methods.attackers._softened import Softened
 from understudy.methods.distiller import Knowledge, Taught
 from understudy.methods.method import Fidelity
+from understudy.methods.softened import Softened
 from understudy.models import Classifier, Frozen, Network, freeze
 from understudy.training.answers import Answers
 

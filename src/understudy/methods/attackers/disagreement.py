@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from understudy.losses import distillation_loss, hard_cross_entropy, swap_true_and_top
-from understudy.methods.attackers._softened import Softened
 from understudy.methods.distiller import Knowledge, Taught
 from understudy.methods.method import Fidelity
+from understudy.methods.softened import Softened
 
 
 class Disagreement(Softened):

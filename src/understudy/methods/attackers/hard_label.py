@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor
 
 from understudy.losses import hard_cross_entropy
-from understudy.methods.attackers._presets import QuickPresets
 from understudy.methods.distiller import Distiller, Taught
+from understudy.methods.image_presets import QuickPresets
 from understudy.methods.method import Access, Fidelity
 
 

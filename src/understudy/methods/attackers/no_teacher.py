@@ -19,8 +19,8 @@ from torch import Tensor
 
 from understudy.data import ImageSet
 from understudy.losses import hard_cross_entropy
-from understudy.methods.attackers._presets import QuickPresets
 from understudy.methods.distiller import Distiller, Taught
+from understudy.methods.image_presets import QuickPresets
 from understudy.methods.method import Access, Fidelity, Outcome
 from understudy.models import Classifier, Network
 from understudy.runs.run import Run

@@ -37,9 +37,9 @@ from understudy.data import Shuffle, as_float
 from understudy.losses import hard_cross_entropy, tempered_kl
 from understudy.methods.attackers._inner import train_inner, untrained
 from understudy.methods.attackers._recover import Regressor, consistent_mean
-from understudy.methods.attackers._softened import Softened
 from understudy.methods.distiller import Knowledge, Taught
 from understudy.methods.method import Fidelity
+from understudy.methods.softened import Softened
 from understudy.models import Classifier, Network, freeze
 from understudy.runs.seeds import derive_seed, stream
 from understudy.targets.class_defences import serve

@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from understudy.errors import ConfigError
 from understudy.losses import hard_cross_entropy, widened
-from understudy.methods.attackers._presets import QuickPresets
 from understudy.methods.distiller import Distiller, Knowledge, Taught
+from understudy.methods.image_presets import QuickPresets
 from understudy.methods.method import Access, Fidelity
 from understudy.models import Classifier
 from understudy.training.answers import Answers

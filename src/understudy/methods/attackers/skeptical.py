@@ -31,9 +31,9 @@ from torch import Tensor, nn
 
 from understudy.errors import ConfigError
 from understudy.losses import distillation_loss, hard_cross_entropy, kl_rows
-from understudy.methods.attackers._softened import Softened
 from understudy.methods.distiller import Knowledge, Taught
 from understudy.methods.method import Fidelity, preset
+from understudy.methods.softened import Softened
 from understudy.models import Classifier
 from understudy.models.exits import Exits, cut_at
 from understudy.runs.seeds import stream

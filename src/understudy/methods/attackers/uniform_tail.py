@@ -19,9 +19,9 @@ from jaxtyping import Float
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from understudy.methods.attackers._softened import Softened
 from understudy.methods.distiller import Knowledge, Taught
 from understudy.methods.method import Access, Fidelity
+from understudy.methods.softened import Softened
 from understudy.training.answers import Answers
 
 

@@ -1,4 +1,4 @@
-"""What the presets of the attackers share: those of plain distillation, so that attackers have equal budgets."""
+"""Presets of plain distillation and of every attacker: the same, so that attackers have equal budgets."""
 
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ CIFAR10: dict[str, Any] = {"crop_padding": 4, "flip": True, "fit": from_images.C
 
 
 class QuickPresets(Method):
-    """Presets of every attacker."""
+    """Base of the methods that have these presets."""
 
     @classmethod
     @preset

@@ -1,4 +1,4 @@
-"""Attackers that change what they were answered, and then distil it as plain distillation does."""
+"""Plain distillation, and what the attackers do with answers once they have changed them."""
 
 from typing import Annotated, ClassVar
 
@@ -6,13 +6,13 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from understudy.losses import distillation_loss
-from understudy.methods.attackers._presets import QuickPresets
 from understudy.methods.distiller import Distiller, Taught
+from understudy.methods.image_presets import QuickPresets
 from understudy.methods.method import Access
 
 
 class Softened(QuickPresets, Distiller):
-    """Base of attackers that differ from plain distillation in the answers that they learn from."""
+    """Base of plain distillation, and of attackers that differ from it in the answers that they learn from."""
 
     requires: ClassVar[Access] = Access.LOGITS
 
