@@ -1,14 +1,13 @@
 """Answers that send a copy's gradient in a chosen direction as far as a bound allows: gradient redirection."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Float64, Int64
-from pydantic import Field
-from torch import Tensor
+from jaxtyping import Float, Float64
+from torch import Tensor, nn
 
-from understudy.targets.class_defences._networks import check_images, gradient_products, load_owned, owned_digest
-from understudy.targets.class_defences.base import ClassDefence
+from understudy.targets.class_defences._against_gradients import AgainstGradients
+from understudy.targets.class_defences._networks import gradient_products
 
 
 def redirected(y: Float64[Tensor, "b k"], scores: Float64[Tensor, "b k"], *, epsilon: float) -> Float64[Tensor, "b k"]:
@@ -32,7 +31,7 @@ def redirected(y: Float64[Tensor, "b k"], scores: Float64[Tensor, "b k"], *, eps
     return (y - moved).scatter_add(1, best, taken.sum(dim=1, keepdim=True))
 
 
-class GRAD2(ClassDefence):
+class GRAD2(AgainstGradients):
     """Redirect the gradient of who trains on the answers: max ⟨Gᵀỹ, v⟩ with ‖ỹ - y‖₁ ≤ ε, solved exactly.
 
     G_k = ∇_w ln F_k(x) of a surrogate student F, v = -Gᵀy: the answers that undo, as far as the bound allows, what the
@@ -43,44 +42,17 @@ class GRAD2(ClassDefence):
     """
 
     name: ClassVar[str] = "grad2"
-    main: ClassVar[str | None] = "epsilon"
     summary: ClassVar[str] = "sends the gradient of a copy backwards as far as a bound allows"
-    random: ClassVar[bool] = False
-    personal: ClassVar[bool] = False
     reference: ClassVar[str] = "Mazeika et al. 2022"
-
-    epsilon: Annotated[float, Field(ge=0, le=2)]
-    """Largest L1 distance from the clean probabilities [ε]; 0 changes nothing."""
-    surrogate: str
-    """Run folder of the network whose gradients stand for the copy's; its path holds no comma and no plus."""
 
     @property
     def keeps_top1(self) -> bool:
         """Only where nothing moves; see `ClassDefence.keeps_top1`."""
         return self.epsilon == 0
 
-    def check(self, classes: int) -> None:
-        """Refuse a surrogate of other classes; see `ClassDefence.check`."""
-        load_owned(self.surrogate, classes=classes, where=f"defence {self.name}")
-
-    def identity(self) -> str:
-        """Return the hash of the surrogate; see `ClassDefence.identity`."""
-        return owned_digest(self.surrogate)
-
-    def serve(
-        self,
-        y: Float64[Tensor, "b k"],
-        *,
-        images: Float[Tensor, " b *input"] | None,
-        keys: Int64[Tensor, " b"],  # noqa: ARG002
-        seed: int,  # noqa: ARG002
-        memory: dict[str, Tensor],  # noqa: ARG002
+    def against(
+        self, surrogate: nn.Module, images: Float[Tensor, " b *input"], y: Float64[Tensor, "b k"]
     ) -> Float64[Tensor, "b k"]:
-        """Return `y` with probability moved to where it misleads most; see `ClassDefence.serve`."""
-        if self.epsilon == 0:
-            return y.clone()
-        where = f"defence {self.name}"
-        surrogate = load_owned(self.surrogate, classes=y.shape[1], where=where).to(y.device)
-        queries = check_images(images, surrogate, where=where)
-        products, _ = gradient_products(surrogate, queries, y, norms=False)
+        """Return `y` with probability moved to where it misleads most; see `AgainstGradients.against`."""
+        products, _ = gradient_products(surrogate, images, y, norms=False)
         return redirected(y, -products, epsilon=self.epsilon)

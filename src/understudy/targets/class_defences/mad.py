@@ -1,15 +1,14 @@
 """Answers that turn a copy's gradient as far as a bound allows: maximising angular deviation."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Float64, Int64
-from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from understudy.targets.class_defences._networks import check_images, gradient_products, load_owned, owned_digest
-from understudy.targets.class_defences.base import ClassDefence
+from understudy.targets.class_defences._against_gradients import AgainstGradients
+from understudy.targets.class_defences._networks import gradient_products
 from understudy.targets.class_defences.measures import l1_distance
 
 _MARGIN = 1e-4
@@ -50,7 +49,7 @@ def mixed_towards(
     return torch.lerp(y, vertex, share.unsqueeze(1))
 
 
-class MAD(ClassDefence):
+class MAD(AgainstGradients):
     """Poison the answer so that the gradient of who trains on it points elsewhere (maximising angular deviation).
 
     max over ỹ of ‖Gᵀỹ/‖Gᵀỹ‖ - Gᵀy/‖Gᵀy‖‖² with ‖ỹ - y‖₁ ≤ ε, G_k = ∇_w ln F_k(x) of a surrogate F. The heuristic of
@@ -63,16 +62,9 @@ class MAD(ClassDefence):
     """
 
     name: ClassVar[str] = "mad"
-    main: ClassVar[str | None] = "epsilon"
     summary: ClassVar[str] = "turns the gradient of a copy as far as a bound allows"
-    random: ClassVar[bool] = False
-    personal: ClassVar[bool] = False
     reference: ClassVar[str] = "Orekondy et al. 2020"
 
-    epsilon: Annotated[float, Field(ge=0, le=2)]
-    """Largest L1 distance from the clean probabilities [ε]; 0 changes nothing."""
-    surrogate: str
-    """Run folder of the network whose gradients stand for the copy's; its path holds no comma and no plus."""
     keep_top1: bool = False
     """Whether the predicted class stays."""
 
@@ -81,29 +73,10 @@ class MAD(ClassDefence):
         """As the option says; see `ClassDefence.keeps_top1`."""
         return self.keep_top1 or self.epsilon == 0
 
-    def check(self, classes: int) -> None:
-        """Refuse a surrogate of other classes; see `ClassDefence.check`."""
-        load_owned(self.surrogate, classes=classes, where=f"defence {self.name}")
-
-    def identity(self) -> str:
-        """Return the hash of the surrogate; see `ClassDefence.identity`."""
-        return owned_digest(self.surrogate)
-
-    def serve(
-        self,
-        y: Float64[Tensor, "b k"],
-        *,
-        images: Float[Tensor, " b *input"] | None,
-        keys: Int64[Tensor, " b"],  # noqa: ARG002
-        seed: int,  # noqa: ARG002
-        memory: dict[str, Tensor],  # noqa: ARG002
+    def against(
+        self, surrogate: nn.Module, images: Float[Tensor, " b *input"], y: Float64[Tensor, "b k"]
     ) -> Float64[Tensor, "b k"]:
-        """Return `y` mixed with the class that turns the gradient most; see `ClassDefence.serve`."""
-        if self.epsilon == 0:
-            return y.clone()
-        where = f"defence {self.name}"
-        surrogate = load_owned(self.surrogate, classes=y.shape[1], where=where).to(y.device)
-        queries = check_images(images, surrogate, where=where)
-        products, lengths = gradient_products(surrogate, queries, y, norms=True)
+        """Return `y` mixed with the class that turns the gradient most; see `AgainstGradients.against`."""
+        products, lengths = gradient_products(surrogate, images, y, norms=True)
         assert lengths is not None
         return mixed_towards(y, most_turning_class(products, lengths), epsilon=self.epsilon, keep_top1=self.keep_top1)
