@@ -42,7 +42,10 @@ def test_a_run_ends_with_both_teachers_their_entropies_and_the_terms_of_serving(
 
 def test_a_stingy_model_says_on_its_card_how_it_is_served(tmp_path: Path) -> None:
     execute(job("stingy_teacher", k=3), tmp_path / "run")
-    assert read_json(tmp_path / "run" / "result.json")["serving"] == "top_k:3"
+    result = read_json(tmp_path / "run" / "result.json")
+    assert result["serving"] == "top_k:3"
+    # The entropy is that of the answers that leave: three classes have no more than ln 3.
+    assert result["scores"]["model"]["entropy"]["20"] <= 1.0987 < result["scores"]["ordinary"]["entropy"]["20"]
     assert "top_k:3" in (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
 
 

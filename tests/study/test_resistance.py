@@ -287,7 +287,8 @@ class TestRefusals:
         [
             ({"data": None}, "--data is missing"),
             ({"teachers": {}}, "--teachers is missing"),
-            ({"teachers": {"one": "runs/one"}}, "there is one teacher, 'one', and nothing to compare it with"),
+            ({"teachers": {"one": "mlp:widths=8"}}, "there is one teacher, 'one', and nothing to compare it with"),
+            ({"teachers": {"one": "runs/missing"}}, "no such folder\n  where:    runs/missing"),
             ({"teachers": {"a": "runs/a", "b c": "runs/b"}}, "'b c' is no name of a teacher"),
             ({"teachers": {"a": "runs/a", "b": "+top_k:2"}}, "'b' has no run folder"),
             ({"teachers": {"a": "runs/a", "b": "runs/b+topk:2"}}, "there is no defence 'topk'"),

@@ -2,7 +2,7 @@
 
 from understudy.evaluation.classifier import Evaluation, agreement, evaluate, predict
 from understudy.evaluation.cost import throughput
-from understudy.evaluation.entropy import mean_entropy, mean_row_entropy
+from understudy.evaluation.entropy import mean_row_entropy
 from understudy.evaluation.features import carries_information, embed, fidelity, unit
 from understudy.evaluation.paired import Paired, mcnemar
 from understudy.evaluation.probe import Probes, probe
@@ -22,7 +22,6 @@ __all__ = [
     "evaluate",
     "fidelity",
     "mcnemar",
-    "mean_entropy",
     "mean_interval",
     "mean_row_entropy",
     "predict",

@@ -5,13 +5,15 @@ from typing import Any
 
 from understudy import catalogue
 from understudy.data import ImageSet
-from understudy.evaluation import evaluate, mean_entropy, predict, throughput
+from understudy.evaluation import evaluate, predict, throughput
 from understudy.evaluation.features import embed
 from understudy.evaluation.probe import Probes, probe
 from understudy.evaluation.robustness import attack_suite, share, some_rows
 from understudy.methods.method import Outcome
 from understudy.models import Classifier, Encoder, Network, count_macs, count_parameters, model_digest
 from understudy.runs.run import Run
+from understudy.study.served_answers import mean_entropies, served_answers
+from understudy.targets.class_defences import parse_class_defences
 
 FORMAT = 1
 ROBUST_ROWS = 1000
@@ -60,7 +62,10 @@ def measure(
             others = None if network is teacher else answers
             scores[key] = evaluate(network, held, teacher_logits=others).to_json()
             if entry.family == "resistance":
-                scores[key]["entropy"] = mean_entropy(predict(network, held))
+                serving = outcome.facts.get("serving", "none") if key == role else "none"
+                assert isinstance(network, Classifier)
+                leaving, _ = served_answers(network, parse_class_defences(serving), held, seed=run.seed)
+                scores[key]["entropy"] = mean_entropies(leaving)
             if threat := outcome.facts.get("threat"):
                 scores[key]["robust"] = robust_scores(network, held, threat, run=run, name=key)
     data = None

@@ -17,8 +17,8 @@ from understudy.runs.progress import ProgressSink
 from understudy.runs.run import Run
 from understudy.study.resistance_attacks import DATA_FREE
 from understudy.study.resistance_grid import Cell, Grid
-from understudy.study.resistance_scores import served_answers
 from understudy.study.resistance_teachers import Owner, answers_identity
+from understudy.study.served_answers import served_answers
 
 _ASKING = ("ask", "defend")
 _BULKY = ("checkpoint", "bank", "control")
@@ -114,7 +114,9 @@ def _test_logits(grid: Grid, owner: Owner, seed: int, device: torch.device) -> T
     """Return what leaves the teacher's house on the test images, found out once for all of its students."""
     key = (owner.name, seed)
     if key not in grid.test_logits:
-        grid.test_logits[key] = served_answers(owner, seed, grid.test, device)[0].logits()
+        grid.test_logits[key] = served_answers(
+            owner.network(seed).to(device), owner.chain, grid.test.to(device), seed=seed
+        )[0].logits()
     return grid.test_logits[key]
 
 

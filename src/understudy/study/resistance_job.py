@@ -138,10 +138,18 @@ def check_shapes(values: Mapping[str, Any], *, where: object = None) -> None:
 
 
 def _with_own_ordinary(teachers: dict[str, str], seeds: Sequence[int]) -> dict[str, str]:
-    """Return the teachers with the ordinary one that a single teacher's run has left beside it."""
+    """Return the teachers with the ordinary one that a single teacher's run has left beside it.
+
+    Raises:
+        ConfigError: the single teacher's run is not there.
+    """
     if len(teachers) != 1 or "ordinary" in teachers:
         return teachers
-    path = f"{split_teacher(next(iter(teachers.values())))[0]}/{OWN_ORDINARY}"
+    named = split_teacher(next(iter(teachers.values())))[0]
+    missing = [seed for seed in seeds if ":" not in named and not Path(named.replace("{seed}", str(seed))).exists()]
+    if missing:
+        raise ConfigError("no such folder", where=named.replace("{seed}", str(missing[0])), fix="check the path")
+    path = f"{named}/{OWN_ORDINARY}"
     there = all(Path(path.replace("{seed}", str(seed))).is_dir() for seed in seeds)
     return {"ordinary": path, **teachers} if there else teachers
 
