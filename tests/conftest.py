@@ -27,7 +27,17 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def records() -> ModuleType:
     """The module of resistance studies whose numbers are made up: `records.made_up(...)`."""
-    spec = spec_from_file_location("resistance_records", Path(__file__).with_name("resistance_records.py"))
+    return _beside("resistance_records")
+
+
+@pytest.fixture(scope="session")
+def studies() -> ModuleType:
+    """The module of text classifiers under attack whose numbers are made up: `studies.made_up(...)`."""
+    return _beside("adapter_records")
+
+
+def _beside(name: str) -> ModuleType:
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)

@@ -18,7 +18,7 @@ class Entry:
 
     target: str
     """Where the class is: "module:Class"."""
-    verb: Literal["train", "protect", "distil", "extract"]
+    verb: Literal["train", "protect", "distil", "extract", "adapt"]
     """The command that runs it."""
     family: str
     """Its family, as the design names them."""
@@ -32,8 +32,8 @@ class Entry:
     """One line on what it does."""
     paper: str
     """Where it comes from."""
-    makes: Literal["classifier", "encoder"] = "classifier"
-    """What kind of network it trains."""
+    makes: Literal["classifier", "encoder", "text"] = "classifier"
+    """What kind of network it trains; "text" is a classifier of sentences."""
 
 
 METHODS: dict[str, Entry] = {
@@ -434,6 +434,94 @@ METHODS: dict[str, Entry] = {
         summary="A control: the surrogate as it starts, without one query or step.",
         paper="the untrained row of Wu et al. 2024, arXiv 2312.00855",
         makes="encoder",
+    ),
+    "clean_adapter": Entry(
+        target="understudy.methods.adapters.clean_adapter:CleanAdapter",
+        verb="adapt",
+        family="adapters",
+        access="weights",
+        data=True,
+        fidelity="paper",
+        summary="Train one adapter on sentences as they are: slot 0 of the others, and the control.",
+        paper="Hu et al. 2022, ICLR, arXiv 2106.09685",
+        makes="text",
+    ),
+    "adpmixup": Entry(
+        target="understudy.methods.adapters.adpmixup:AdpMixup",
+        verb="adapt",
+        family="adapters",
+        access="weights",
+        data=True,
+        fidelity="instantiation",
+        summary="Mix a clean adapter and one for each known attack, per sentence, by entropy (our formulas).",
+        paper="the idea of Nguyen, Le 2024, EMNLP, arXiv 2401.10111",
+        makes="text",
+    ),
+    "adversarial_adapter": Entry(
+        target="understudy.methods.adapters.adversarial_adapter:AdversarialAdapter",
+        verb="adapt",
+        family="adapters",
+        access="weights",
+        data=True,
+        fidelity="instantiation",
+        summary="Train one adapter on what one known attack made of the sentences: a slot of AdpMixup, unmixed.",
+        paper="after Nguyen, Le 2024, EMNLP, arXiv 2401.10111",
+        makes="text",
+    ),
+    "adversarial_training": Entry(
+        target="understudy.methods.adapters.adversarial_training:AdversarialTraining",
+        verb="adapt",
+        family="adapters",
+        access="weights",
+        data=True,
+        fidelity="instantiation",
+        summary="Train one adapter, or the whole model, on sentences and what known attacks made of them.",
+        paper="as in the comparison of Nguyen, Le 2024, EMNLP, arXiv 2401.10111",
+        makes="text",
+    ),
+    "adapter_soup": Entry(
+        target="understudy.methods.adapters.adapter_soup:AdapterSoup",
+        verb="adapt",
+        family="adapters",
+        access="weights",
+        data=True,
+        fidelity="instantiation",
+        summary="Average the adapters of all known attacks once, for all sentences alike.",
+        paper="Chronopoulou et al. 2023, EACL Findings, arXiv 2302.07027",
+        makes="text",
+    ),
+    "mixkd": Entry(
+        target="understudy.methods.adapters.mixkd:MixKD",
+        verb="adapt",
+        family="adapters",
+        access="weights",
+        data=True,
+        fidelity="instantiation",
+        summary="Distil a teacher into an adapter on mixed pairs of sentences.",
+        paper="Liang et al. 2021, ICLR, arXiv 2011.00593",
+        makes="text",
+    ),
+    "amda": Entry(
+        target="understudy.methods.adapters.amda:AMDA",
+        verb="adapt",
+        family="adapters",
+        access="weights",
+        data=True,
+        fidelity="instantiation",
+        summary="Train on known attacks and on mixtures of hidden states between sentences (MixADA).",
+        paper="Si et al. 2021, ACL Findings, arXiv 2012.15699",
+        makes="text",
+    ),
+    "freelb": Entry(
+        target="understudy.methods.adapters.freelb:FreeLB",
+        verb="adapt",
+        family="adapters",
+        access="weights",
+        data=True,
+        fidelity="instantiation",
+        summary="Train on perturbed word embeddings, with all ascent steps in one update.",
+        paper="Zhu et al. 2020, ICLR, arXiv 1909.11764",
+        makes="text",
     ),
 }
 

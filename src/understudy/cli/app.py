@@ -26,7 +26,11 @@ class Verb:
 VERBS = {
     "quickstart": Verb(
         "Distil a classifier of digits without its data, beside its controls: a first look, no download.",
-        ("understudy quickstart", "understudy quickstart --seed 1 --run runs/quickstart-1"),
+        (
+            "understudy quickstart",
+            "understudy quickstart --seed 1 --run runs/quickstart-1",
+            "understudy quickstart --family adapters",
+        ),
     ),
     "train": Verb(
         "Train a classifier on labelled images, for instance a teacher.",
@@ -62,6 +66,29 @@ VERBS = {
         (
             "understudy extract rda --target runs/encoder --surrogate cnn --data digits --budget 1000",
             "understudy extract conventional --target onnx:encoder.onnx --surrogate resnet18 --data images",
+        ),
+    ),
+    "adapt": Verb(
+        "Train adapters of a frozen language model to classify text, and attack what comes of it.",
+        (
+            "understudy adapt adpmixup --backbone tiny --data reviews --preset reviews --run runs/text",
+            "understudy adapt adpmixup --backbone path/to/encoder --data sst2[:2000] --preset sst2 \\",
+            "  --known deepwordbug,pwws --unknown textbugger",
+        ),
+    ),
+    "withstand": Verb(
+        "Train text classifiers with every method and seed, attack them all, and report which withstand it.",
+        (
+            "understudy withstand --backbone tiny --data reviews --preset reviews --seeds 3 \\",
+            "  --methods adversarial_training,adapter_soup,adpmixup --known deepwordbug --run runs/w",
+            "understudy withstand --config runs/w/config.toml --run runs/w",
+        ),
+    ),
+    "export": Verb(
+        "Write the adapters of a text model as one plain PEFT adapter, mixed by a fixed coefficient.",
+        (
+            "understudy export runs/text --coefficient 0.5 --out adapters/half",
+            "understudy export runs/text --weights 0.5,0.25,0.25 --out adapters/soup --with-backbone",
         ),
     ),
     "audit": Verb(
@@ -106,6 +133,7 @@ _METHOD_VERBS = {
     "protect": "method_command",
     "distil": "method_command",
     "extract": "extract_command",
+    "adapt": "adapt_command",
 }
 _ERROR = ("error: ", "bold red")
 

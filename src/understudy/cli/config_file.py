@@ -11,6 +11,7 @@ TEXT_KEYS = {
     "protect": ("method", "preset", "model", "data"),
     "distil": ("method", "preset", "student", "teacher", "data", "bank", "teacher_sha256"),
     "extract": ("method", "preset", "target", "surrogate", "data", "target_sha256"),
+    "adapt": ("method", "preset", "bank"),
 }
 """Keys of each verb's file whose values are text."""
 _LISTS = ("probe",)
@@ -19,6 +20,7 @@ _TABLES = {
     "protect": ("options", "run"),
     "distil": ("options", "run"),
     "extract": ("options", "terms", "probes", "run"),
+    "adapt": ("text", "options", "run"),
 }
 
 

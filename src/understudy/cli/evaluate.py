@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from understudy.cli.evaluate_attack import evaluate_attack
+from understudy.cli.evaluate_text import evaluate_text_model, is_text, refuse
 from understudy.cli.flags import whole_numbers
 from understudy.cli.printing import print_json, scores_table
 from understudy.errors import ConfigError
@@ -32,6 +33,12 @@ def evaluate(
     acknowledge: str | None = None,
     seed: Whole = None,
     batch_size: Whole = None,
+    queries: Whole = None,
+    wordnet: str | None = None,
+    synonyms: str | None = None,
+    vectors: str | None = None,
+    masked_lm: str | None = None,
+    similarity_encoder: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     run: Path | None = None,
     fresh: Switch = False,
@@ -43,6 +50,8 @@ def evaluate(
     With --attack, every image is judged by the attack that is worst for it, a folder keeps what is found, and the same
     command again goes on. Signs that the number cannot be believed stop the verdict. Lists are separated by commas.
 
+    A text model is attacked itself (the adaptive protocol), by attacks on sentences such as deepwordbug,pwws.
+
     Args:
         model: A run or model folder, hf:NAME, timm:NAME or python:module:factory.
         data: Data set: digits, a name, a folder or a Parquet file.
@@ -51,12 +60,18 @@ def evaluate(
         attack: Attacks by name, such as fgsm,pgd20,cw,autoattack; pgd20 is always among them.
         epsilon: Largest change, in pixel units of [0, 1], such as 8/255 or 0.03 (default in linf: 8/255).
         norm: Measure of the change: its largest pixel or its Euclidean length (default: linf).
-        rows: Images to attack, the same ones in every evaluation (default: all).
+        rows: Images or sentences to attack, the same ones in every evaluation (default: all).
         sweep: Radii of the epsilon curve, such as 0,4/255,8/255 (default: from 0 to 4 epsilon).
         against: Another model, attacked likewise and compared image by image.
         acknowledge: Red flags that shall not stop the verdict, by name.
         seed: Seed of the attacks' random starts (default: 0).
         batch_size: Images at a time (default: 512; under attack 250).
+        queries: Most questions an attack may ask about one sentence.
+        wordnet: Folder of WordNet's files, for attacks on sentences that need them.
+        synonyms: JSON table from words to lists of words, likewise.
+        vectors: Text file of word vectors, likewise.
+        masked_lm: Folder of a masked language model, likewise.
+        similarity_encoder: Folder of a sentence encoder, likewise.
         device: Where to run; auto takes a GPU if there is one.
         run: Folder of an evaluation under attack (default: runs/ and a name made from the settings).
         fresh: Start over in a new folder instead of resuming.
@@ -67,9 +82,19 @@ def evaluate(
         "epsilon": epsilon, "norm": norm, "rows": rows, "sweep": sweep, "against": against, "seed": seed, "run": run,
         "acknowledge": acknowledge, "fresh": fresh or None,
     }  # fmt: skip
+    on_text = {
+        "queries": queries, "wordnet": wordnet, "synonyms": synonyms, "vectors": vectors, "masked_lm": masked_lm,
+        "similarity_encoder": similarity_encoder,
+    }  # fmt: skip
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch size {batch_size}", where="--batch-size", expected="at least 1")
     common = {"model": model, "data": data, "teacher": teacher, "split": split, "batch_size": batch_size}
+    if is_text(model):
+        evaluate_text_model(
+            {**common, **under_attack, **on_text, "attacks": attack, "device": device}, out=out, json=json
+        )
+        return
+    refuse(on_text, "an attack on sentences, and this model classifies images")
     if attack is not None:
         evaluate_attack({**common, **under_attack, "attacks": attack, "device": device}, out=out, json=json)
         return

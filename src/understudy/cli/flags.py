@@ -12,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from understudy.methods.option_names import flag_name
+
 _BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _WHOLE = re.compile(r"[+-]?\d+")
 
@@ -29,7 +31,9 @@ def flags_of(cls: type[BaseModel], *, group: Group) -> list[Flag]:
 
     Every flag defaults to None, which means not given, so that a file and a preset can stand beneath it.
     """
-    return [Flag(path, _parameter(path[-1], info, default, group=group)) for path, info, default in _leaves(cls, {})]
+    return [
+        Flag(path, _parameter(flag_name(path), info, default, group=group)) for path, info, default in _leaves(cls, {})
+    ]
 
 
 def option(name: str, kind: Any, text: str, *, group: Group, **settings: Any) -> inspect.Parameter:

@@ -31,6 +31,10 @@ _EXAMPLES = {
         "understudy distil METHOD --teacher runs/teacher --student mlp --data digits",
         "understudy distil METHOD --config runs/first/config.toml --seed 1",
     ),
+    "adapt": (
+        "understudy adapt METHOD --backbone tiny --data reviews --preset reviews",
+        "understudy adapt METHOD --config runs/first/config.toml --seed 1",
+    ),
     "extract": (
         "understudy extract METHOD --target runs/encoder --surrogate cnn --data digits",
         "understudy extract METHOD --config runs/first/config.toml --defences rounding:1",

@@ -1,7 +1,8 @@
 """`understudy quickstart`."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -21,37 +22,47 @@ _ROWS = (
 
 def quickstart(
     *,
+    family: Literal["data_free", "adapters"] = "data_free",
     seed: Annotated[int, Parameter(converter=whole_numbers)] = 0,
-    run: Path = Path("runs/quickstart"),
+    run: Path | None = None,
     fresh: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
-    """Distil a classifier of digits without its data, beside its controls.
+    """Take a first look, without a download: distillation without data, or text classifiers under attack.
 
-    A teacher is trained on the digits that scikit-learn ships. A smaller student of its answers to synthesised
+    data_free: a teacher is trained on the digits that scikit-learn ships. A smaller student of its answers to synthesised
     samples (CAKE) stands beside one trained on Gaussian noise, one on the samples as they start, before any
     update, and one distilled on the real digits.
 
+    adapters: a tiny encoder is trained on a few embedded sentences, one adapter on clean ones and two on attacked
+    ones, and they are mixed for each sentence (AdpMixup). It shows the mechanics, and says nothing of real encoders.
+
     Args:
+        family: What to look at.
         seed: Seed of every random stream.
-        run: Folder of the runs.
+        run: Folder of the runs (default: runs/quickstart, or runs/quickstart-adapters).
         fresh: Start over in a new folder instead of resuming.
         json: Print one JSON object and nothing else.
     """
+    if family == "adapters":
+        _text(seed, run or Path("runs/quickstart-adapters"), fresh=fresh, json=json)
+    else:
+        _data_free(seed, run or Path("runs/quickstart"), fresh=fresh, json=json)
+
+
+def _text(seed: int, run: Path, *, fresh: bool, json: bool) -> None:
     # Imported here, as in every verb: the help must not wait for torch.
-    from understudy.runs.interrupts import Interrupted, graceful_interrupts
-    from understudy.runs.progress import for_stream
-    from understudy.study.job import fresh_folder
+    from understudy.cli.adapt_command import show_adapters
+    from understudy.study.quickstart_text import quickstart_text
+
+    found = _carried_out(quickstart_text, seed, run, fresh=fresh, json=json)
+    print_json(found) if json else show_adapters(found)
+
+
+def _data_free(seed: int, run: Path, *, fresh: bool, json: bool) -> None:
     from understudy.study.quickstart import quickstart as first_look
 
-    folder = fresh_folder(run) if fresh else run
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    errors.quiet = json
-    try:
-        with graceful_interrupts():
-            results = first_look(folder, seed=seed, progress=for_stream(quiet=json), announce=errors.print)
-    except Interrupted:
-        raise KeyboardInterrupt(how_to_go_on(folder, fresh=fresh)) from None
+    results = _carried_out(first_look, seed, run, fresh=fresh, json=json)
     if json:
         print_json(results)
         return
@@ -63,6 +74,23 @@ def quickstart(
     )
     console.print(f"report: {results['cake']['folder']}/report.html", markup=False)
     console.print(f"all:    {results['page']}", markup=False)
+
+
+def _carried_out(
+    look: Callable[..., dict[str, Any]], seed: int, run: Path, *, fresh: bool, json: bool
+) -> dict[str, Any]:
+    from understudy.runs.interrupts import Interrupted, graceful_interrupts
+    from understudy.runs.progress import for_stream
+    from understudy.study.job import fresh_folder
+
+    folder = fresh_folder(run) if fresh else run
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors.quiet = json
+    try:
+        with graceful_interrupts():
+            return look(folder, seed=seed, progress=for_stream(quiet=json), announce=errors.print)
+    except Interrupted:
+        raise KeyboardInterrupt(how_to_go_on(folder, fresh=fresh)) from None
 
 
 def _table(results: dict[str, Any]) -> Table:

@@ -1,4 +1,4 @@
-"""Labelled images, from files, by name or embedded, and the batches made of them."""
+"""Labelled images and sentences, from files, by name or embedded, and the batches made of them."""
 
 from understudy.data._view_parameters import ViewParameters
 from understudy.data.adapt import adapt, adaptation
@@ -6,6 +6,8 @@ from understudy.data.batches import Augment, Batch, Batches
 from understudy.data.images import ImageSet, Split, as_float, check_fits
 from understudy.data.shuffle import Shuffle
 from understudy.data.sources import load_images
+from understudy.data.text_set import TextSet, TextSplit
+from understudy.data.text_sources import load_texts
 from understudy.data.view_stream import ViewStream, batch_views
 from understudy.data.views import Views
 
@@ -16,6 +18,8 @@ __all__ = [
     "ImageSet",
     "Shuffle",
     "Split",
+    "TextSet",
+    "TextSplit",
     "ViewParameters",
     "ViewStream",
     "Views",
@@ -25,4 +29,5 @@ __all__ = [
     "batch_views",
     "check_fits",
     "load_images",
+    "load_texts",
 ]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from understudy.data._names import check_slice
 from understudy.data.images import UNLABELLED, ImageSet, Split
 from understudy.errors import DataError, ShapeError
 
@@ -63,13 +64,6 @@ def build_set(
         found, labels = found[rows], labels[rows]
     images, tensor = torch.from_numpy(_decode_all(found)), torch.from_numpy(labels)
     return ImageSet(name=name, split=split, images=images, labels=tensor, classes=classes)
-
-
-def check_slice(rows: slice, total: int, *, where: str) -> None:
-    """Refuse a slice that takes none of `total` rows with a `DataError`."""
-    if not range(total)[rows]:
-        shown = ":".join("" if end is None else str(end) for end in (rows.start, rows.stop))
-        raise DataError(f"the slice [{shown}] takes none of {total} rows", where=where, fix="check its ends")
 
 
 def _labels_of(

@@ -1,4 +1,4 @@
-"""Image data sets by name, from the Hugging Face hub."""
+"""Data sets by name, from the Hugging Face hub."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,18 +14,36 @@ from understudy.errors import DataError
 
 
 def read_hub(name: str, split_names: Sequence[str], *, labelled: bool = True) -> Rows | None:
-    """Read a split through `datasets`, which keeps its downloads in the cache that `HF_HOME` names.
+    """Read a split of images; see `hub_table`, which raises what it raises, and returns None where it does.
 
     Args:
         name: `mnist` or `owner/name`.
         split_names: what the split may be called; the first that is there is read.
         labelled: whether labels are wanted.
 
-    Returns:
-        The rows, or None where the hub does not know the name or cannot be reached.
-
     Raises:
         DataError: the set is there and cannot be used: another split, another layout, a broken file.
+    """
+    found = hub_table(name, split_names)
+    if found is None:
+        return None
+    split, table = found
+    # A set of loose image files comes as paths into the cache; their bytes are taken in here.
+    return rows_of(embed_table_storage(table), f"hub: {name}, split {split}", labelled=labelled)
+
+
+def hub_table(name: str, split_names: Sequence[str]) -> tuple[str, pa.Table] | None:
+    """Return a split and its name, as a table through `datasets`, which keeps its downloads in the cache that `HF_HOME` names.
+
+    Args:
+        name: `mnist` or `owner/name`.
+        split_names: what the split may be called; the first that is there is read.
+
+    Returns:
+        The split's name and its table, or None where the hub does not know the name or cannot be reached.
+
+    Raises:
+        DataError: the set is there and cannot be loaded, or has no such split.
     """
     try:
         with _no_bars():
@@ -42,9 +60,7 @@ def read_hub(name: str, split_names: Sequence[str], *, labelled: bool = True) ->
             expected="a train and a test split",
             fix=f"the set has: {', '.join(splits)}",
         )
-    table = splits[found].with_format("arrow")[:]
-    # A set of loose image files comes as paths into the cache; their bytes are taken in here.
-    return rows_of(embed_table_storage(table), f"hub: {name}, split {found}", labelled=labelled)
+    return found, splits[found].with_format("arrow")[:]
 
 
 @contextmanager

@@ -1,25 +1,22 @@
 """Where images come from: embedded, a local file or folder, or a name that is looked up."""
 
-import os
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from understudy.data._decode import Rows, build_set, check_slice
+from understudy.data._decode import Rows, build_set
 from understudy.data._folder import class_names, read_folder, read_unlabelled, stand_alone
+from understudy.data._names import check_slice, children, locate, shown, slice_of, unknown_name
 from understudy.data._parquet import read_parquet
 from understudy.data.digits import load_digits
 from understudy.data.images import ImageSet, Split
-from understudy.errors import DataError, nearest
-
-ROOT_VARIABLE = "UNDERSTUDY_DATA"
+from understudy.errors import DataError
 
 # Many sets are published with a validation split and an unlabelled or no test split.
 _NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
-_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-_SLICE = re.compile(r"(-?\d*):(-?\d*)")
 _EXPECTED = "train.parquet and test.parquet, or shards of them, or image folders train/CLASS and test/CLASS"
+_GIVEN = "digits, a data set's name, or the path of a folder or Parquet file"
+_SUFFIXES = (".parquet",)
 
 
 def load_images(source: str, split: Split, *, labelled: bool = True) -> ImageSet:
@@ -48,60 +45,21 @@ def load_images(source: str, split: Split, *, labelled: bool = True) -> ImageSet
             and wanted, or a file is corrupt, empty, or not images with labels of at least two classes.
         ShapeError: images of several sizes or channel counts.
     """
-    source, rows = _slice_of(source)
+    source, rows = slice_of(source, example="digits[:600]")
     if split == "test":
         rows = None
-    shown = "" if rows is None else f"[{_end(rows.start)}:{_end(rows.stop)}]"
+    taken = shown(rows)
     if source == "digits":
         digits = load_digits(split)
         if rows is None:
             return digits
         check_slice(rows, len(digits), where="digits, split train")
-        return replace(digits.take(range(len(digits))[rows]), name=f"digits{shown}")
-    path = _locate(source)
+        return replace(digits.take(range(len(digits))[rows]), name=f"digits{taken}")
+    path = locate(source, suffixes=_SUFFIXES, expected=_GIVEN)
     if path is None:
-        return build_set(source + shown, split, [_from_hub(source, split, labelled)], labelled=labelled, rows=rows)
+        return build_set(source + taken, split, [_from_hub(source, split, labelled)], labelled=labelled, rows=rows)
     name = path.stem if path.is_file() else path.resolve().name
-    return build_set(name + shown, split, list(_from_path(path, split, labelled)), labelled=labelled, rows=rows)
-
-
-def _slice_of(source: str) -> tuple[str, slice | None]:
-    """Return the source without the slice behind it, and the slice; a file or folder of that name comes first."""
-    if not source.endswith("]") or "[" not in source or Path(source).expanduser().exists():
-        return source, None
-    bare, _, ends = source[:-1].rpartition("[")
-    found = _SLICE.fullmatch(ends)
-    if not found or not bare:
-        raise DataError(
-            f"[{ends}] is no slice of rows",
-            where=source,
-            expected="a source with [first:end], [first:] or [:end] behind it, such as digits[:600]",
-        )
-    first, end = (int(text) if text else None for text in found.groups())
-    return bare, slice(first, end)
-
-
-def _end(value: int | None) -> str:
-    return "" if value is None else str(value)
-
-
-def _locate(source: str) -> Path | None:
-    """Return the file or folder that a source names, None if it can only be a name on the hub."""
-    path, root = Path(source).expanduser(), os.environ.get(ROOT_VARIABLE)
-    named = _HUB_NAME.fullmatch(source) is not None
-    if root and named and (Path(root) / source).exists():
-        return Path(root) / source
-    if path.exists():
-        return path
-    if named and path.suffix != ".parquet":
-        return None
-    near = _children(path.parent)
-    raise DataError(
-        "no such file or folder",
-        where=path,
-        expected="digits, a data set's name, or the path of a folder or Parquet file",
-        fix=nearest(path.name, near) if near else "check the path",
-    )
+    return build_set(name + taken, split, list(_from_path(path, split, labelled)), labelled=labelled, rows=rows)
 
 
 def _from_hub(name: str, split: Split, labelled: bool) -> Rows:
@@ -111,14 +69,7 @@ def _from_hub(name: str, split: Split, labelled: bool) -> Rows:
     rows = read_hub(name, _NAMES[split], labelled=labelled)
     if rows is not None:
         return rows
-    root = os.environ.get(ROOT_VARIABLE)
-    near = nearest(name, ["digits", *(_children(Path(root), sets=True) if root else [])])
-    raise DataError(
-        f"no data set {name!r}",
-        where=f"${ROOT_VARIABLE} ({root or 'not set'}), the working folder and the Hugging Face hub",
-        expected="digits, the name of a local folder or of a set on the hub, or a path",
-        fix=f"{near} Without a network, HF_HUB_OFFLINE=1 saves the wait for the hub.",
-    )
+    raise unknown_name(name, embedded="digits", suffixes=_SUFFIXES)
 
 
 def _from_path(path: Path, split: Split, labelled: bool) -> Iterator[Rows]:
@@ -144,16 +95,8 @@ def _from_path(path: Path, split: Split, labelled: bool) -> Iterator[Rows]:
         f"no {split} split",
         where=path,
         expected=_EXPECTED,
-        fix=f"the folder holds: {', '.join(_children(path)) or 'nothing'}",
+        fix=f"the folder holds: {', '.join(children(path)) or 'nothing'}",
     )
-
-
-def _children(folder: Path, *, sets: bool = False) -> list[str]:
-    """Return some names in a folder, or of what may be data sets there, for messages; none where there is no folder."""
-    if not folder.is_dir():
-        return []
-    found = (child for child in folder.iterdir() if not sets or child.is_dir() or child.suffix == ".parquet")
-    return sorted(child.name for child in found)[:50]
 
 
 def _shards(folder: Path, name: str) -> list[Path]:

@@ -54,8 +54,8 @@ class Method(BaseModel, ABC):
             raise ConfigError(f"{cls.__name__} has no preset {name!r}", where="--preset", fix=nearest(name, presets))
         return presets[name]()
 
-    run: ClassVar[Callable[..., Outcome]]
-    """Carries the method out; takes `run` and what the method needs: model, or teacher and student, data, bank."""
+    run: ClassVar[Callable[..., Any]]
+    """Carries the method out, to an `Outcome` or, on text, a `TextOutcome`; takes `run` and what the method needs."""
 
     def check_teacher(self, teacher: Classifier, student: Classifier, *, bank: Bank | None = None) -> None:
         """Refuse what the method cannot use, before anything is put on file; most methods take any teacher.

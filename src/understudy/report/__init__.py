@@ -1,5 +1,6 @@
-"""Run folder to HTML: self-contained pages that open offline, for runs, audits, evaluations, and resistance."""
+"""Run folder to HTML: self-contained pages that open offline, for runs and for every kind of study."""
 
+from understudy.report.adapters import adapters_table, summarise_adapters, write_adapters
 from understudy.report.audit import audit_table, summarise_audit, write_audit
 from understudy.report.comparison import write_comparison
 from understudy.report.extraction import write_extraction_report
@@ -8,11 +9,14 @@ from understudy.report.robustness import summarise_robustness, write_robustness_
 from understudy.report.run_report import write_report
 
 __all__ = [
+    "adapters_table",
     "audit_table",
     "resistance_table",
+    "summarise_adapters",
     "summarise_audit",
     "summarise_resistance",
     "summarise_robustness",
+    "write_adapters",
     "write_audit",
     "write_comparison",
     "write_extraction_report",

@@ -31,11 +31,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its heading, what it means, and whether its cells are numbers."""
+    """One column: its heading, what it means, whether its cells are numbers, and a smaller second line."""
 
     title: str
     help: str = ""
     numeric: bool = True
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.catalogue import entries
+from understudy.report._adapt_read import is_adapters
 from understudy.report._classes import confusion_figures, differences, per_class_figure
 from understudy.report._curves import fit_figures, synthesis_figures
 from understudy.report._format import (
@@ -44,6 +45,7 @@ from understudy.report._robust_words import attacker
 from understudy.report._samples import Gallery, gallery
 from understudy.report._table import Cell, Column, Fact, Table, interval_cell, with_marks
 from understudy.report._words import fidelity_words, heading, noise_verdict, retention, role_colour, sentences
+from understudy.report.adapters import write_adapters
 from understudy.report.extraction import is_extraction, write_extraction_report
 from understudy.report.resistance import write_resistance
 from understudy.report.robustness import write_robustness_report
@@ -61,6 +63,8 @@ def write_report(run_folder: Path, out: Path | None = None) -> Path:
     """
     if is_extraction(run_folder):
         return write_extraction_report(run_folder, out)
+    if is_adapters(run_folder):
+        return write_adapters(run_folder, out)
     if is_robustness(run_folder):
         return write_robustness_report(run_folder, out)
     if is_resistance(run_folder):

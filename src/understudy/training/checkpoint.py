@@ -15,7 +15,7 @@ def save_checkpoint(
     path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, extra: Mapping[str, Tensor]
 ) -> None:
     """Put the state after `step` steps on file, whole or not at all."""
-    tensors = {f"model.{name}": value for name, value in module.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in _apart(module.state_dict()).items()}
     tensors |= {f"extra.{name}": value for name, value in extra.items()}
     plain: dict[str, Any] = {}
     for index, state in optimiser.state_dict()["state"].items():
@@ -25,6 +25,16 @@ def save_checkpoint(
             else:
                 plain[f"{index}.{name}"] = value
     save_tensors(path, tensors, {"step": step, "optimiser": plain})
+
+
+def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state in which weights of two names, tied to each other, are two tensors, as the file wants them."""
+    seen: set[int] = set()
+    found = {}
+    for name, value in state.items():
+        found[name] = value.clone() if value.data_ptr() in seen else value
+        seen.add(value.data_ptr())
+    return found
 
 
 def load_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, dict[str, Tensor]]:

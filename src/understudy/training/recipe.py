@@ -27,12 +27,12 @@ class Recipe(BaseModel):
     """Nesterov's look-ahead in SGD."""
     weight_decay: NonNegativeFloat = 5e-4
     """Weight decay: L2 in sgd and adam, decoupled in adamw."""
-    schedule: Literal["one_cycle", "cosine", "multi_step", "constant"] = "one_cycle"
+    schedule: Literal["one_cycle", "cosine", "linear", "multi_step", "constant"] = "one_cycle"
     """Course of the learning rate over the steps."""
     cycle_momentum: bool = True
     """Whether one_cycle moves momentum from 0.95 to 0.85 and back, as PyTorch's rule does."""
     warmup_frac: Fraction = 0.3
-    """Share of the steps in which one_cycle climbs; the other schedules start at the peak."""
+    """Share of the steps in which one_cycle and linear climb; the other schedules start at the peak."""
     milestones: tuple[PositiveInt, ...] = (15, 22)
     """Epochs after which multi_step multiplies the rate by decay."""
     decay: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -54,6 +54,8 @@ class Recipe(BaseModel):
 
         The one-cycle rule (Smith and Topin 2017, cosine form) is PyTorch's: it starts at 1/25 of the peak and
         ends at 1/10,000 of the start. As in CAKE's released code its length is one more than the steps.
+        The linear rule is that of Transformers, as BERT is fine-tuned: up from 0 in the warm-up, whole steps, then
+        straight down to 0.
         """
         peak = self.learning_rate
         if self.schedule == "one_cycle":
@@ -61,6 +63,9 @@ class Recipe(BaseModel):
             return _one_cycle(step, steps + 1, self.warmup_frac, start, peak, start / 1e4)
         if self.schedule == "cosine":
             return peak * 0.5 * (1 + math.cos(math.pi * step / steps))
+        if self.schedule == "linear":
+            warmup = int(self.warmup_frac * steps)
+            return peak * (step / warmup if step < warmup else max(steps - step, 0) / (steps - warmup))
         if self.schedule == "multi_step":
             epoch = step * self.epochs // steps
             return peak * self.decay ** sum(epoch >= milestone for milestone in self.milestones)

@@ -1,0 +1,1 @@
+"""Methods that make text classifiers withstand changed words: adapters on a frozen language model."""

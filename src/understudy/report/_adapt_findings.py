@@ -1,0 +1,141 @@
+"""What a study of text classifiers under attack found: the first screen of its page, and the words it uses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from understudy.report._adapt_read import CLEAN, AdaptersRecord
+from understudy.report._adapt_words import (
+    ADAPTIVE,
+    CASES,
+    PROTOCOLS,
+    STATIC,
+    has_adaptive,
+    inverted,
+    no_constraints,
+    rows_of,
+    slot_label,
+)
+from understudy.report._format import count, percent, points
+from understudy.report._read import Interval
+from understudy.report._robust_words import listed
+from understudy.report._table import Fact, interval_cell
+from understudy.report._words import value_of
+
+
+@dataclass(frozen=True)
+class AdaptFindings:
+    """The first screen: the verdict, what follows from it, headline numbers, and what to hold against them."""
+
+    first: str
+    more: Sequence[str] = ()
+    case: tuple[str, str] = ("", "")
+    """What the verdict is called, and its colour word."""
+    facts: Sequence[Fact] = field(default=())
+    doubts: Sequence[str] = field(default=())
+
+    @property
+    def sentences(self) -> list[str]:
+        """Everything, in order."""
+        return [self.first, *self.more, *self.doubts]
+
+
+def adapt_findings(record: AdaptersRecord) -> AdaptFindings:
+    """Return the summary of a study."""
+    verdict = record.verdict
+    said = verdict.sentences or ([verdict.words] if verdict.words else [])
+    first = said[0] if said else "No verdict is on file."
+    case = CASES.get(verdict.case, (verdict.case.replace("_", " ").capitalize(), "c6"))
+    more = [one for one in (" ".join(said[1:]), *_notes(record)) if one]
+    return AdaptFindings(first, more, case, _facts(record), _doubts(record))
+
+
+def _notes(record: AdaptersRecord) -> list[str]:
+    """Return the notes on file, save those that say what the table of attacks says."""
+    told = {f"{attack.label}: {said}." for attack in record.attacks for said in attack.constraints}
+    return [note for note in record.notes if note not in told]
+
+
+def _facts(record: AdaptersRecord) -> list[Fact]:
+    """Return the three numbers that count, each with what the clean adapter reaches and the protocol named."""
+    method = record.subject
+    if method is None or method.key not in record.scores:
+        return []
+    mine, clean = record.of(method.key), record.of(CLEAN)
+    rows = [
+        ("Clean accuracy", mine.clean, clean.clean),
+        (f"Mean, {STATIC}", mine.static_mean, clean.static_mean),
+        (f"Mean, {ADAPTIVE}", mine.adaptive_mean, clean.adaptive_mean),
+    ]
+    return [
+        Fact(name, percent(value_of(value)), _beside(value, other))
+        for name, value, other in rows
+        if value_of(value) is not None
+    ]
+
+
+def _beside(mine: Interval | None, other: Interval | None) -> str:
+    bounds = interval_cell(mine).note
+    value, theirs = value_of(mine), value_of(other)
+    said = "" if value is None or theirs is None else f"clean adapter {percent(theirs)}, {points(value - theirs)}"
+    return "; ".join(filter(None, [bounds, said]))
+
+
+def _doubts(record: AdaptersRecord) -> list[str]:
+    """Return what a reader must know before believing the numbers."""
+    said = []
+    if record.attacks and not has_adaptive(record):
+        said.append(
+            "No model was attacked itself. Sentences attacked beforehand flatter a defence: what counts is an attacker "
+            "who asks the defended model."
+        )
+    slots = inverted(record)
+    if slots:
+        names = listed([f"{slot_label(record, name)}" for name in slots])
+        said.append(
+            f"Inverted adapter: by itself that of {names} is hardly better than chance on clean text: it has learned "
+            "to contradict the clean adapter. That looks robust in the static protocol and nowhere else; add anchors."
+        )
+    if record.failures:
+        many = len(record.failures)
+        said.append(f"{count(many)} {'part was' if many == 1 else 'parts were'} not finished; the list is at the end.")
+    told = tuple(slot.warning for slot in record.slots if slot.warning)
+    return [*said, *(warning for warning in record.warnings if not warning.endswith(told))]
+
+
+def meaning(record: AdaptersRecord) -> list[tuple[str, str]]:
+    """Return the words of the page."""
+    return [
+        ("Adapter", "a few trained weights in a frozen language model, with a head: what turns it into a classifier."),
+        ("Clean adapter", "the one trained on unchanged text, without a defence. Everything is measured against it."),
+        ("Static", _protocol(record, STATIC)),
+        ("Adaptive", _protocol(record, ADAPTIVE)),
+        ("Known, unknown", "whether an adapter was trained on sentences that this attack had changed."),
+        ("Mean", "of clean accuracy and of accuracy under each attack, all weighing the same."),
+        ("Coefficient", "the share of the clean adapter in the mixture that answers one sentence; the rest is the "
+         "adapters of the known attacks."),
+        ("Entropy", "how unsure a prediction is, in nats: 0 is one class alone."),
+        ("Query", "one text that an attack asks a model about. Where the budget runs out, the attack has failed."),
+    ]  # fmt: skip
+
+
+def _protocol(record: AdaptersRecord, name: str) -> str:
+    rows = rows_of(record, name)
+    return f"{PROTOCOLS[name]}{f'; {rows} for each attack and seed' if rows else ''}."
+
+
+def silent(record: AdaptersRecord) -> list[str]:
+    """Return what the study does not speak of."""
+    said = [
+        "Attackers who know of the gate and raise the confidence of a wrong answer: a gate on entropy is no security "
+        "boundary.",
+        "Other attacks, other data, and larger language models.",
+    ]
+    free = no_constraints(record)
+    if free:
+        names = listed([attack.label or attack.name for attack in free])
+        said.insert(
+            0,
+            f"Whether a changed sentence still means the same: constraints are off for {names}, and some changes would "
+            "fool no reader.",
+        )
+    return said

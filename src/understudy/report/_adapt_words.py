@@ -1,0 +1,143 @@
+"""The words of a page on text classifiers under attack: methods, attacks, slots, protocols, and what has no number."""
+
+from understudy.report._adapt_read import CLEAN, AdaptersRecord, Attack, Method
+from understudy.report._format import DASH, count, finite
+from understudy.report._read import Interval
+from understudy.report._words import value_of
+
+CASES = {
+    "holds_adaptive": ("Holds when attacked itself", "c3"),
+    "static_only": ("Gains in the static protocol alone", "c5"),
+    "costs_clean": ("Pays with clean accuracy", "c2"),
+    "no_gain": ("No gain", "c6"),
+    "inconclusive": ("Undecided", "c6"),
+    "no_attacks": ("No attack", "c6"),
+}
+"""What a verdict is called, and its colour word."""
+STATIC = "static"
+ADAPTIVE = "adaptive"
+PROTOCOLS = {
+    STATIC: "sentences attacked once, against the clean adapter, and shown to every model",
+    ADAPTIVE: "every model attacked itself, with all that it is made of",
+}
+_OFF = ("not asked for", "not compared")
+"""How attacks say of a constraint that it is switched off."""
+_METHOD_COLOURS = ("c2", "c3", "c4", "c5", "c7", "c8")
+_ATTACK_COLOURS = ("c7", "c8", "c5", "c4", "c3", "c2", "c1")
+"""Begins where the methods' colours end, so that an adapter is rarely taken for a method."""
+
+
+def method_of(record: AdaptersRecord, key: str) -> Method:
+    """Return what is on file of a method; a bare one where there is nothing."""
+    return next((method for method in record.methods if method.key == key), Method(key=key))
+
+
+def method_label(record: AdaptersRecord, key: str) -> str:
+    """Return what a method is called: its label on file, else its key."""
+    return method_of(record, key).label or ("Clean adapter" if key == CLEAN else key)
+
+
+def method_name(method: Method) -> str:
+    """Return a method's label for headings; one whose formulas are not public is named as such."""
+    name = method.label or method.key
+    if method.fidelity != "instantiation":
+        return name
+    return f"{name[:-1]}; independent instantiation)" if name.endswith(")") else f"{name} (independent instantiation)"
+
+
+def method_colour(record: AdaptersRecord, key: str) -> str:
+    """Return a method's colour word, the same everywhere on the page."""
+    subject = record.subject
+    if key == CLEAN:
+        return "teacher"
+    if subject is not None and key == subject.key:
+        return "student"
+    rest = [one.key for one in record.methods if one.key != CLEAN and (subject is None or one.key != subject.key)]
+    return _METHOD_COLOURS[rest.index(key) % len(_METHOD_COLOURS)] if key in rest else "c6"
+
+
+def attack_of(record: AdaptersRecord, name: str) -> Attack | None:
+    """Return what is on file of an attack."""
+    return next((attack for attack in record.attacks if attack.name == name), None)
+
+
+def attack_label(record: AdaptersRecord, name: str) -> str:
+    """Return what an attack is called: its label on file, else its name."""
+    found = attack_of(record, name)
+    return (found.label if found else "") or name
+
+
+def slot_label(record: AdaptersRecord, name: str) -> str:
+    """Return what an adapter of the mixture is called: by what it was trained on."""
+    return "Clean" if name == CLEAN else attack_label(record, name)
+
+
+def slot_colour(record: AdaptersRecord, name: str) -> str:
+    """Return the colour word of a kind of text, which is that of the adapter trained on it."""
+    if name == CLEAN:
+        return "teacher"
+    names = [attack.name for attack in record.attacks]
+    return _ATTACK_COLOURS[names.index(name) % len(_ATTACK_COLOURS)] if name in names else "c6"
+
+
+def acquaintance(attack: Attack) -> str:
+    """Return whether an adapter was trained on an attack."""
+    return "known" if attack.known else "unknown"
+
+
+def class_name(record: AdaptersRecord, label: int | None) -> str:
+    """Return what a class is called, by its name on file or else its number."""
+    if label is None:
+        return DASH
+    names = record.data.classes
+    name = names[label] if 0 <= label < len(names) else ""
+    return name if name and not name.isdigit() else f"class {name or label}"
+
+
+def attacked_mean(record: AdaptersRecord, key: str, protocol: str) -> float | None:
+    """Return the mean accuracy over all attacks of a protocol; None where one of them has no number."""
+    scores = record.of(key)
+    found = scores.static if protocol == STATIC else {name: one.accuracy for name, one in scores.adaptive.items()}
+    values = [value_of(found.get(attack.name)) for attack in record.attacks]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def has_adaptive(record: AdaptersRecord) -> bool:
+    """Return whether any model was attacked itself."""
+    return any(
+        value_of(one.accuracy) is not None for scores in record.scores.values() for one in scores.adaptive.values()
+    )
+
+
+def no_constraints(record: AdaptersRecord) -> list[Attack]:
+    """Return the attacks of which a constraint is off, so that a changed sentence may mean something else."""
+    return [
+        attack
+        for attack in record.attacks
+        if not attack.constraints or any(word in said for said in attack.constraints for word in _OFF)
+    ]
+
+
+def spread(record: AdaptersRecord) -> str:
+    """Say what the ranges on the page are, which depends on the number of seeds."""
+    seeds = len(record.seeds)
+    if seeds < 2:
+        return "Second lines show 95\N{NO-BREAK SPACE}% intervals over test sentences; one seed says nothing of others."
+    return f"Second lines show 95\N{NO-BREAK SPACE}% intervals of the mean over {seeds} seeds."
+
+
+def rows_of(record: AdaptersRecord, protocol: str) -> str:
+    """Return on how many sentences a protocol was counted; empty where that is not on file."""
+    rows = record.rows.static if protocol == STATIC else record.rows.adaptive
+    return f"{count(rows)} sentences" if rows else ""
+
+
+def inverted(record: AdaptersRecord) -> list[str]:
+    """Return the adapters of the mixture that a warning on file is about, without repeating one for each seed."""
+    return list(dict.fromkeys(slot.name for slot in record.slots if slot.warning))
+
+
+def known_share(interval: Interval | None) -> bool:
+    """Return whether there is a number to show."""
+    return interval is not None and finite(interval.value) is not None
