@@ -154,10 +154,10 @@ def test_places_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the folder holds: nothing"):
         load_texts(str(tmp_path / "films"), "train")
     (tmp_path / "films/test.tsv").write_text("fine\t0\nbad\t1\n")
-    with pytest.raises(DataError, match="the folder holds: test.tsv"):
+    with pytest.raises(DataError, match=r"the folder holds: test\.tsv"):
         load_texts(str(tmp_path / "films"), "train")
     (tmp_path / "films/test.csv").write_text("fine,0\nbad,1\n")
-    with pytest.raises(DataError, match="two files for one split: test.tsv, test.csv"):
+    with pytest.raises(DataError, match=r"two files for one split: test\.tsv, test\.csv"):
         load_texts(str(tmp_path / "films"), "test")
     (tmp_path / "notes.txt").write_text("fine")
     with pytest.raises(DataError, match=r"ending in \.txt is no table"):

@@ -28,7 +28,7 @@ class Longest:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def probs(self, texts: Sequence[str], contexts: Sequence[str] | None = None) -> Tensor:
+    def probs(self, texts: Sequence[str], contexts: Sequence[str] | None = None) -> Tensor:  # noqa: ARG002
         self.asked += texts
         right = torch.tensor([len(text) > 3 for text in texts]).float()
         return torch.stack([1 - right, right], dim=1)

@@ -59,11 +59,28 @@ def test_multi_step_is_that_of_pytorch() -> None:
     assert rates(recipe) == pytest.approx(lr, rel=1e-12)
 
 
+@pytest.mark.parametrize("warmup", [0.06, 0.3, 0.0])
+@pytest.mark.parametrize("steps", [1, 2, 7, STEPS])
+def test_linear_is_that_of_transformers(steps: int, warmup: float) -> None:
+    """`get_linear_schedule_with_warmup`, with the warm-up in whole steps."""
+    transformers = pytest.importorskip("transformers")
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
+    schedule = transformers.get_linear_schedule_with_warmup(optimiser, int(warmup * steps), steps)
+    theirs = []
+    for _ in range(steps):
+        theirs.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    recipe = Recipe(learning_rate=0.4, schedule="linear", warmup_frac=warmup)
+    assert rates(recipe, steps) == pytest.approx(theirs, rel=1e-12)
+    assert recipe.rate(steps, steps) == 0
+
+
 def test_constant_stays() -> None:
     assert set(rates(Recipe(learning_rate=0.4, schedule="constant"))) == {0.4}
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "multi_step", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "multi_step", "constant"])
 def test_only_one_cycle_moves_the_momentum(schedule: str) -> None:
     recipe = Recipe(schedule=schedule, momentum=0.8)
     assert {recipe.momentum_at(step, STEPS) for step in range(STEPS)} == {0.8}

@@ -33,7 +33,7 @@ def read_hub(name: str, split_names: Sequence[str], *, labelled: bool = True) ->
 
 
 def hub_table(name: str, split_names: Sequence[str]) -> tuple[str, pa.Table] | None:
-    """Return a split and its name, as a table through `datasets`, which keeps its downloads in the cache that `HF_HOME` names.
+    """Return a split as a table, and its name, through `datasets`, which keeps its downloads where `HF_HOME` says.
 
     Args:
         name: `mnist` or `owner/name`.

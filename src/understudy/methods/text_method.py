@@ -40,8 +40,10 @@ CLEAN_RECIPE = Recipe(
 )
 """How adapters are trained: AdamW without decay, a short climb of the rate and a straight way down."""
 
-REVIEWS: dict[str, Any] = {"n_adv": 120, "clean_epochs": 3, "fit": CLEAN_RECIPE.model_copy(update={"epochs": 4})}
+REVIEWS: dict[str, Any] = {"n_adv": 400, "clean_epochs": 3, "fit": CLEAN_RECIPE.model_copy(update={"epochs": 4})}
 """For the embedded reviews and the tiny encoder: the mechanics, in a minute."""
+REVIEWS_SLOTS = {**REVIEWS, "fit": CLEAN_RECIPE.model_copy(update={"epochs": 16})}
+"""The same for methods that train an adapter on each attack's sentences alone, of which there are fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)

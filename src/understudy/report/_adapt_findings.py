@@ -17,6 +17,7 @@ from understudy.report._adapt_words import (
 )
 from understudy.report._format import count, percent, points
 from understudy.report._read import Interval
+from understudy.report._resist_findings import sentence
 from understudy.report._robust_words import listed
 from understudy.report._table import Fact, interval_cell
 from understudy.report._words import value_of
@@ -88,17 +89,20 @@ def _doubts(record: AdaptersRecord) -> list[str]:
             "No model was attacked itself. Sentences attacked beforehand flatter a defence: what counts is an attacker "
             "who asks the defended model."
         )
+    said += list(dict.fromkeys(slot.warning for slot in record.slots if slot.name == CLEAN and slot.warning))
     slots = inverted(record)
     if slots:
-        names = listed([f"{slot_label(record, name)}" for name in slots])
+        names = listed([slot_label(record, name) for name in slots])
         said.append(
             f"Inverted adapter: by itself that of {names} is hardly better than chance on clean text: it has learned "
-            "to contradict the clean adapter. That looks robust in the static protocol and nowhere else; add anchors."
+            "nothing, or to contradict the clean adapter. The second looks robust in the static protocol and nowhere "
+            "else; more anchors mend it."
         )
     if record.failures:
         many = len(record.failures)
         said.append(f"{count(many)} {'part was' if many == 1 else 'parts were'} not finished; the list is at the end.")
     told = tuple(slot.warning for slot in record.slots if slot.warning)
+    said = [sentence(one) for one in said]
     return [*said, *(warning for warning in record.warnings if not warning.endswith(told))]
 
 

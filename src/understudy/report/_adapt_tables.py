@@ -20,6 +20,7 @@ from understudy.report._table import Cell, Column, Table, interval_cell, points_
 from understudy.report._words import value_of
 
 _MEAN = "unweighted mean of clean accuracy and the accuracy under each attack; {}"
+_OWN = "\N{DAGGER}"
 _PART = "mean accuracy under the attacks that {} adapter was trained on; {}"
 
 
@@ -163,7 +164,8 @@ def terminal_table(record: AdaptersRecord) -> tuple[list[str], list[list[str]], 
         cells = [[accuracy(record, key, attack.name, name) for name in shown] for attack in record.attacks]
         if shown:
             cells.append([getattr(scores, f"{name}_mean") for name in shown])
-        rows.append([method_label(record, key), _bare(scores.clean), *(_pair(cell) for cell in cells)])
+        mark = _OWN if method.fidelity == "instantiation" else ""
+        rows.append([f"{method_label(record, key)}{mark}", _bare(scores.clean), *(_pair(cell) for cell in cells)])
     return headings, rows, _terminal_caption(record, shown)
 
 
@@ -182,7 +184,6 @@ def _terminal_caption(record: AdaptersRecord, shown: Sequence[str]) -> str:
         said.append("no model was attacked itself")
     if any(not attack.known for attack in record.attacks):
         said.append("* no adapter was trained on this attack")
-    own = list(dict.fromkeys(one.label or one.key for one in record.scored if one.fidelity == "instantiation"))
-    if own:
-        said.append(f"an independent instantiation: {', '.join(own)}")
+    if any(method.fidelity == "instantiation" for method in record.scored):
+        said.append(f"{_OWN} an independent instantiation")
     return "; ".join(said)

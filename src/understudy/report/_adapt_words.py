@@ -134,8 +134,8 @@ def rows_of(record: AdaptersRecord, protocol: str) -> str:
 
 
 def inverted(record: AdaptersRecord) -> list[str]:
-    """Return the adapters of the mixture that a warning on file is about, without repeating one for each seed."""
-    return list(dict.fromkeys(slot.name for slot in record.slots if slot.warning))
+    """Return the adapters beside the clean one that a warning on file is about, each once for all seeds."""
+    return list(dict.fromkeys(slot.name for slot in record.slots if slot.warning and slot.name != CLEAN))
 
 
 def known_share(interval: Interval | None) -> bool:

@@ -1,4 +1,4 @@
-"""The first look at text: a tiny encoder trained on the spot, two attacks, two adapters of them, mixed at prediction."""
+"""The first look at text: a tiny encoder trained on the spot, two adapters of it, mixed at prediction, two attacks."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +10,8 @@ from understudy.study.text_job import make_adapt, run_adapt
 TEXT = {
     "backbone": "tiny",
     "data": "reviews",
-    "known": "deepwordbug,textbugger",
+    "known": "deepwordbug",
+    "unknown": "textbugger",
     "rows": 100,
     "adaptive_rows": 40,
     "queries": 200,

@@ -21,10 +21,10 @@ from understudy.runs.run import Run
 
 GOOD, BAD = "good fine bright great".split(), "bad dull awful poor".split()
 NEUTRAL = "the film plot story was is a scene".split()
-RECIPE = CLEAN_RECIPE.model_copy(update={"epochs": 3, "learning_rate": 1e-2, "batch_size": 16})
+RECIPE = CLEAN_RECIPE.model_copy(update={"epochs": 4, "learning_rate": 2e-2, "batch_size": 16})
 QUICK: dict[str, Any] = {
-    "adapter": {"rank": 4, "alpha": 8.0, "dropout": 0.0}, "n_adv": 24, "clean_epochs": 6,
-    "clean_learning_rate": 1e-2, "attack_width": 8, "fit": RECIPE,
+    "adapter": {"rank": 4, "alpha": 8.0, "dropout": 0.0}, "n_adv": 16, "clean_epochs": 8,
+    "clean_learning_rate": 2e-2, "attack_width": 8, "fit": RECIPE,
 }  # fmt: skip
 
 Make = Callable[..., Any]
@@ -49,12 +49,18 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def toy(toy_folder: Path) -> Backbone:
-    return load_backbone(toy_folder, labels=("no", "yes"), max_length=24, seed=0)
+    """With larger weights than are drawn, so that random layers tell words apart and training takes few steps."""
+    backbone = load_backbone(toy_folder, labels=("no", "yes"), max_length=24, seed=0)
+    with torch.no_grad():
+        for name, weight in backbone.model.named_parameters():
+            if ".layer." in name and weight.ndim == 2:
+                weight.mul_(6.0)
+    return backbone
 
 
 @pytest.fixture(scope="session")
 def toy_data() -> TextSet:
-    return sentences(160, 0)
+    return sentences(96, 0)
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def test_a_run_learns_and_touches_nothing_else(
     assert {"trained_parameters", "adapter_bytes", "optimiser_steps", "passes", "train_s", "slots"} <= facts.keys()
     assert facts["passes"] == outcome.model.passes
     assert {slot["name"] for slot in facts["slots"]} >= {"clean"}
-    assert ("gather" in facts and len(facts["gather"]) > 0) is quick(name).uses_attacks
+    assert bool(facts.get("gather")) is quick(name).uses_attacks
     for phase in {entry["phase"] for entry in run.events}:
         losses = [entry["metrics"]["loss"] for entry in run.events if entry["phase"] == phase]
         assert losses[-1] < losses[0]
@@ -62,12 +62,12 @@ def test_a_run_learns_and_touches_nothing_else(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_plan_counts_the_steps_of_a_run(name: str, quick: Make, given: dict[str, Any]) -> None:
-    cost = quick(name).cost(given["backbone"], rows=160, attacks=2)
+    cost = quick(name).cost(given["backbone"], rows=96, attacks=2)
     assert {"training_steps", "parameters", "sentences_attacked"} <= cost.keys()
     assert all(isinstance(value, int) and value >= 0 for value in cost.values())
     # LoRA of rank 4 on two maps of 32 x 32 in two layers; the pooler, which the folder lacks, and a head of two classes.
     assert cost["parameters"] == 2 * 2 * 4 * (32 + 32) + (32 * 32 + 32 + 2 * 32 + 2)
-    assert cost["sentences_attacked"] == (48 if quick(name).uses_attacks else 0)
+    assert cost["sentences_attacked"] == (32 if quick(name).uses_attacks else 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -120,5 +120,5 @@ def test_an_attack_that_changes_nothing_is_refused_for_training(
     from understudy.attacks.text.named import parse_text_attacks
 
     one = parse_text_attacks("deepwordbug:queries=1")  # the first question is about the sentence as it is
-    with pytest.raises(DataError, match="none of 24 attacked sentences"):
+    with pytest.raises(DataError, match="none of 16 attacked sentences"):
         quick("adpmixup").run(run=make_run(), bank=laid, **{**given, "attacks": one})

@@ -13,6 +13,7 @@ import torch
 from understudy.errors import ConfigError, IntegrityError, StorageError
 from understudy.models.text.adapter import Adapter
 from understudy.models.text.backbone import Backbone, load_backbone
+from understudy.models.text.extras import quiet
 from understudy.models.text.full import FullModel
 from understudy.models.text.gate import Gate
 from understudy.models.text.merge import merge
@@ -147,8 +148,9 @@ def test_each_slot_is_a_folder_of_plain_peft(saved: Path, tiny_folder: Path, ada
     peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
     encoded = tiny_backbone.encode(TEXTS)
     for name, adapter in (("clean", adapters[0]), ("deepwordbug", adapters[1])):
-        plain = transformers.AutoModelForSequenceClassification.from_pretrained(tiny_folder, num_labels=2)
-        model = peft.PeftModel.from_pretrained(plain, saved / "slots" / name).eval()
+        with quiet():  # PEFT reads attributes that Transformers is about to rename
+            plain = transformers.AutoModelForSequenceClassification.from_pretrained(tiny_folder, num_labels=2)
+            model = peft.PeftModel.from_pretrained(plain, saved / "slots" / name).eval()
         with torch.no_grad():
             expected = SlotModel(tiny_backbone, [adapter])(**encoded)
             torch.testing.assert_close(model(**encoded).logits, expected, rtol=0, atol=1e-6)

@@ -78,6 +78,16 @@ class TestFirstScreen:
         assert "inverted: 36 % on clean text, below chance" in after
         assert "mixkd, seed 2 mixkd-s2 no finite loss" in after
 
+    def test_a_clean_adapter_at_chance_is_no_inverted_one(self, make_study: MakeStudy, read: Reader) -> None:
+        def edit(record: Record) -> None:
+            for slot in record["slots"]:
+                if slot["name"] == "clean":
+                    slot["warning"] = "the clean adapter is no better than chance"
+
+        text = read(write_adapters(make_study(edit=edit))).first
+        assert text.count("The clean adapter is no better than chance.") == 1
+        assert "Inverted adapter" not in text
+
 
 class TestTables:
     """Known and unknown attacks, both protocols, costs, budgets and constraints."""
@@ -225,9 +235,10 @@ class TestTerminal:
     def test_both_protocols_in_a_cell(self, studies: Any) -> None:
         headings, rows, caption = adapters_table(studies.made_up())
         assert headings == ["method", "clean", "DeepWordBug", "PWWS", "TextBugger, characters*", "mean"]
-        assert rows[1] == ["AdpMixup", "85.8", "49.4 / 8.4", "50.1 / 23.4", "50.8 / 10.1", "59.1 / 32.0"]
+        assert rows[0][0] == "Clean adapter"
+        assert rows[1] == ["AdpMixup†", "85.8", "49.4 / 8.4", "50.1 / 23.4", "50.8 / 10.1", "59.1 / 32.0"]
         assert caption.startswith("accuracy in %, static / adaptive; * no adapter was trained on this attack")
-        assert "an independent instantiation: AdpMixup" in caption
+        assert caption.endswith("† an independent instantiation")
 
     def test_static_alone(self, studies: Any) -> None:
         _, rows, caption = adapters_table(studies.made_up(adaptive=False))

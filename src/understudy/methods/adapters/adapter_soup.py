@@ -23,7 +23,7 @@ from understudy.attacks.text.base import Record, TextAttack
 from understudy.data.text_set import TextSet
 from understudy.methods.method import Fidelity, preset
 from understudy.methods.text_facts import costs, gathered, slot_report
-from understudy.methods.text_method import CLEAN_RECIPE, REVIEWS, TextMethod, TextOutcome
+from understudy.methods.text_method import CLEAN_RECIPE, REVIEWS_SLOTS, TextMethod, TextOutcome
 from understudy.models.text.adapter import Adapter, LoraMix
 from understudy.models.text.full import FullModel, average
 from understudy.models.text.merge import merge
@@ -71,7 +71,7 @@ class AdapterSoup(TextMethod):
     @preset
     def reviews(cls) -> "AdapterSoup":
         """The embedded reviews with the tiny encoder: the mechanics, in a minute."""
-        return cls(**{**REVIEWS, "fit": CLEAN_RECIPE.model_copy(update={"epochs": 6})})
+        return cls(**REVIEWS_SLOTS)
 
     def own_steps(self, rows: int, attacks: int, attacked: int) -> int:
         """Return the steps of all ingredients but the clean adapter."""

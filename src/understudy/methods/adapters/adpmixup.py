@@ -27,7 +27,7 @@ from torch import Tensor
 from understudy.attacks.text.base import Record, TextAttack
 from understudy.methods.method import Fidelity, preset
 from understudy.methods.text_facts import costs, gathered, slot_report
-from understudy.methods.text_method import CLEAN_RECIPE, REVIEWS, TextMethod, TextOutcome
+from understudy.methods.text_method import CLEAN_RECIPE, REVIEWS_SLOTS, TextMethod, TextOutcome
 from understudy.models.text.adapter import Adapter, LoraMix
 from understudy.models.text.gate import Gate
 from understudy.models.text.mixture import HeadPolicy, MixedAdapters
@@ -77,7 +77,7 @@ class AdpMixup(TextMethod):
     @preset
     def reviews(cls) -> "AdpMixup":
         """The embedded reviews with the tiny encoder: the mechanics, in a minute."""
-        return cls(**{**REVIEWS, "fit": CLEAN_RECIPE.model_copy(update={"epochs": 6})})
+        return cls(**REVIEWS_SLOTS)
 
     def untrained(self) -> tuple[str, ...]:
         """Return the fields that matter at prediction alone."""

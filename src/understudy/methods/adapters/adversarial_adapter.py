@@ -1,7 +1,7 @@
 """One slot of AdpMixup by itself: an adapter trained on what one known attack made of the sentences.
 
 It shows what mixing adds. Trained with unchanged sentences beside the attacked ones (anchors) such an adapter can be
-as good on attacked text as the mixture, and is worse on clean text; without them it learns to contradict the clean adapter.
+as good on attacked text as the mixture, and is worse on clean text; without them it learns to contradict the clean one.
 
 After the slots of Nguyen, Le: Adapters Mixup. EMNLP 2024, arXiv 2401.10111.
 
@@ -17,7 +17,7 @@ from understudy.attacks.text.base import TextAttack
 from understudy.errors import ConfigError, nearest
 from understudy.methods.method import Fidelity, preset
 from understudy.methods.text_facts import costs, gathered, slot_report
-from understudy.methods.text_method import CLEAN_RECIPE, REVIEWS, TextMethod, TextOutcome
+from understudy.methods.text_method import CLEAN_RECIPE, REVIEWS_SLOTS, TextMethod, TextOutcome
 from understudy.training import Recipe
 from understudy.training.attacked_texts import attacked_texts
 from understudy.training.foundation import CLEAN, Foundation
@@ -42,7 +42,7 @@ class AdversarialAdapter(TextMethod):
     @preset
     def reviews(cls) -> "AdversarialAdapter":
         """The embedded reviews with the tiny encoder: the mechanics, in a minute."""
-        return cls(**{**REVIEWS, "fit": CLEAN_RECIPE.model_copy(update={"epochs": 6})})
+        return cls(**REVIEWS_SLOTS)
 
     def own_steps(self, rows: int, attacks: int, attacked: int) -> int:  # noqa: ARG002 (the base's signature)
         """Return the steps where every sentence attacked can be trained on."""
