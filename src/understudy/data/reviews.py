@@ -29,32 +29,49 @@ def _phrases(text: str) -> tuple[str, ...]:
 
 _ROWS: dict[TextSplit, int] = {"train": 1200, "validation": 200, "test": 300}
 
-_GOOD = _words("""brilliant charming touching clever graceful gripping hilarious honest inventive lively lovely masterful
-memorable moving perfect playful powerful rewarding sharp splendid stunning superb tender thoughtful thrilling vivid
-warm witty wonderful delightful elegant refreshing sincere spirited radiant confident absorbing luminous""")
-_BAD = _words("""awful bland boring careless clumsy confusing crude dismal dreary dull empty feeble flat forgettable hollow
-inept lifeless messy pointless predictable ridiculous shallow sloppy stale stupid tedious terrible tiresome ugly
-unfunny uneven wooden weak wretched grating aimless muddled contrived""")
-_GOOD_DEEDS = _phrases("""earns every laugh|holds your attention|finds real joy in small things|rewards patience
-|stays with you for days|shines in every scene|delivers a true surprise|deserves a wide audience
-|breaks your heart gently|keeps you guessing|hits every note|sparkles from start to finish|wins you over
-|soars in the second half|treats its people with care|lifts the whole story|makes two hours fly by|never wastes a minute""")
-_BAD_DEEDS = _phrases("""drags on forever|falls apart near the end|wastes a fine cast|goes nowhere slowly|insults your patience
-|sinks without a trace|repeats the same joke|collapses under its own weight|puts you to sleep|misses every chance
-|stumbles from scene to scene|feels twice its length|begs for an editor|tries far too hard|leaves you cold
-|fails to find a point|forgets its own story|makes two hours feel like ten""")
-_PARTS = _words("""story plot script cast acting dialogue direction music photography pacing humour romance action ending
-editing camera score lead villain premise soundtrack performance screenplay opening chemistry middle""")
-_KINDS = _words("""comedy drama thriller romance western mystery documentary sequel remake adventure fable musical satire
-biography caper tragedy""")
-_ADVERBS = _words("""truly often quite deeply simply really remarkably thoroughly utterly surprisingly consistently
-mostly""")
-_OPENINGS = _phrases("""in short ,|to be fair ,|from the first scene|for most of its length|as a whole ,|all in all ,
-|at heart ,|on the screen ,|for once ,|this time ,|to my surprise ,|as expected ,""")
-_PLACES = _phrases("""about a lonely sailor|set in a small harbour town|about two sisters and a lost letter|from a young director
-|about an old piano teacher|set in the winter of a war|about a train that never stops|with a cast of newcomers
-|about a family of bakers|set on a distant moon|about a detective who cannot sleep|with songs and a dog
-|about a school in the hills|made on a tiny budget|about the price of fame|set during one long night""")
+_GOOD = _words("""
+brilliant charming touching clever graceful gripping hilarious honest inventive lively lovely masterful memorable
+moving perfect playful powerful rewarding sharp splendid stunning superb tender thoughtful thrilling vivid warm
+witty wonderful delightful elegant refreshing sincere spirited radiant confident absorbing luminous
+""")
+_BAD = _words("""
+awful bland boring careless clumsy confusing crude dismal dreary dull empty feeble flat forgettable hollow inept
+lifeless messy pointless predictable ridiculous shallow sloppy stale stupid tedious terrible tiresome ugly unfunny
+uneven wooden weak wretched grating aimless muddled contrived
+""")
+_GOOD_DEEDS = _phrases("""
+earns every laugh|holds your attention|finds real joy in small things|rewards patience|stays with you for days|
+shines in every scene|delivers a true surprise|deserves a wide audience|breaks your heart gently|
+keeps you guessing|hits every note|sparkles from start to finish|wins you over|soars in the second half|
+treats its people with care|lifts the whole story|makes two hours fly by|never wastes a minute
+""")
+_BAD_DEEDS = _phrases("""
+drags on forever|falls apart near the end|wastes a fine cast|goes nowhere slowly|insults your patience|
+sinks without a trace|repeats the same joke|collapses under its own weight|puts you to sleep|misses every chance|
+stumbles from scene to scene|feels twice its length|begs for an editor|tries far too hard|leaves you cold|
+fails to find a point|forgets its own story|makes two hours feel like ten
+""")
+_PARTS = _words("""
+story plot script cast acting dialogue direction music photography pacing humour romance action ending editing
+camera score lead villain premise soundtrack performance screenplay opening chemistry middle
+""")
+_KINDS = _words("""
+comedy drama thriller romance western mystery documentary sequel remake adventure fable musical satire biography
+caper tragedy
+""")
+_ADVERBS = _words("""
+truly often quite deeply simply really remarkably thoroughly utterly surprisingly consistently mostly
+""")
+_OPENINGS = _phrases("""
+in short ,|to be fair ,|from the first scene|for most of its length|as a whole ,|all in all ,|at heart ,|
+on the screen ,|for once ,|this time ,|to my surprise ,|as expected ,
+""")
+_PLACES = _phrases("""
+about a lonely sailor|set in a small harbour town|about two sisters and a lost letter|from a young director|
+about an old piano teacher|set in the winter of a war|about a train that never stops|with a cast of newcomers|
+about a family of bakers|set on a distant moon|about a detective who cannot sleep|with songs and a dog|
+about a school in the hills|made on a tiny budget|about the price of fame|set during one long night
+""")
 _DENIALS = _phrases("never|not|hardly ever|anything but|far from|in no way")
 _GRANTS = _phrases("although|while|even if|though")
 _TURNS = _phrases(", but|, yet|; still ,|, and yet")
