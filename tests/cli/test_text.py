@@ -8,7 +8,6 @@ import pytest
 from understudy.data.reviews import review_words
 from understudy.models.text.tiny import build_tiny
 from understudy.study import quickstart_text
-from understudy.training import masked_lm
 
 SMALL = (
     "--data", "reviews[:64]", "--known", "deepwordbug", "--rows", "6", "--adaptive-rows", "3", "--clean-rows", "12",
@@ -129,7 +128,6 @@ def test_withstand_prints_every_method(cli, encoder: Path, tmp_path: Path) -> No
         ("adapt adpmixup --backbone tiny --data reviews --beta 1.5", ("beta", "less than or equal to 1")),
         ("adapt adpmixup --backbone tiny --data reviews --bank none_such", ("no clean adapter",)),
         ("adapt adpmixup --backbone . --data reviews", ("config.json",)),
-        ("adapt adpmixup --backbone tiny --data reviews --max-length 1000", ("1000", "positions")),
         ("adapt kd --backbone tiny --data reviews", ("understudy distil kd",)),
         ("withstand --backbone tiny --data reviews", ("--methods is missing",)),
         ("withstand --backbone tiny --data reviews --methods adpmixup --seeds x", ("'x' is no whole number",)),
@@ -137,14 +135,21 @@ def test_withstand_prints_every_method(cli, encoder: Path, tmp_path: Path) -> No
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_trained(
-    cli, monkeypatch: pytest.MonkeyPatch, words: str, expected: tuple[str, ...]
+    cli, tmp_path: Path, words: str, expected: tuple[str, ...]
 ) -> None:
-    short = masked_lm.TINY.model_copy(update={"epochs": 1, "batch_size": 600})
-    monkeypatch.setattr(masked_lm, "TINY", short)
     said = cli(*words.split())
     assert said.code == 2, said.out
     for part in expected:
         assert part in said.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_length_beyond_the_models_is_refused(cli, encoder: Path, tmp_path: Path) -> None:
+    said = cli("adapt", "adpmixup", "--backbone", encoder, "--data", "reviews", "--max-length", "1000")
+    assert said.code == 2
+    assert "1000" in said.err
+    assert "positions" in said.err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_flags_of_images_are_refused_for_text(cli, adapted: Path) -> None:

@@ -179,7 +179,7 @@ def test_adapters_are_fitted_and_taken_up_again_exactly(backbone: Backbone, make
 
 def test_the_slot_learns_what_the_words_say(make_run, tmp_path: Path) -> None:
     """Short of the real recipe, but well above chance on sentences that were not trained on."""
-    recipe = TINY.model_copy(update={"epochs": 1})
+    recipe = TINY.model_copy(update={"epochs": 2})
     folder = train_tiny(tmp_path / "made", seed=0, run=make_run("made"), recipe=recipe)
     train, test = load_texts("reviews", "train"), load_texts("reviews", "test")
     backbone = load_backbone(folder, labels=train.classes, max_length=64, seed=0)

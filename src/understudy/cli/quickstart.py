@@ -30,9 +30,9 @@ def quickstart(
 ) -> None:
     """Take a first look, without a download: distillation without data, or text classifiers under attack.
 
-    data_free: a teacher is trained on the digits that scikit-learn ships. A smaller student of its answers to synthesised
-    samples (CAKE) stands beside one trained on Gaussian noise, one on the samples as they start, before any
-    update, and one distilled on the real digits.
+    data_free: a teacher is trained on the digits that scikit-learn ships. A smaller student of its answers to
+    synthesised samples (CAKE) stands beside one trained on Gaussian noise, one on the samples as they start, before
+    any update, and one distilled on the real digits.
 
     adapters: a tiny encoder is trained on a few embedded sentences, one adapter on clean ones and two on attacked
     ones, and they are mixed for each sentence (AdpMixup). It shows the mechanics, and says nothing of real encoders.

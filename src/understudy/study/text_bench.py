@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -57,10 +56,6 @@ class Bench:
         labels = self.test.labels.tolist()
         contexts = self.test.contexts or (None,) * count
         return [Sentence(self.test.texts[n], labels[n], self.test_rows[n], contexts[n]) for n in range(count)]
-
-    def facts(self) -> dict[str, Any]:
-        """Return the hashes by which a resumed study knows its data."""
-        return {"train_sha256": self.train.sha256, "test_sha256": self.test.sha256}
 
 
 def load_bench(settings: TextSettings) -> Bench:
@@ -133,12 +128,21 @@ def open_backbone(bench: Bench, run: Run, *, seed: int) -> Backbone:
     spec = bench.settings.backbone
     if spec == TINY:
         spec = str(train_tiny(run.folder / "backbone", seed=run.seed, run=run))
+    return named_backbone(bench, spec, seed=seed, device=run.device)
+
+
+def named_backbone(bench: Bench, spec: str, *, seed: int, device: torch.device) -> Backbone:
+    """Return the backbone of a spec other than `tiny`, for the classes of the data.
+
+    Raises:
+        UnderstudyError: the backbone is none, or does not fit.
+    """
     return load_backbone(
         spec,
         labels=bench.train.classes,
         max_length=bench.settings.max_length,
         seed=derive_seed(seed, "backbone"),
-        device=run.device,
+        device=device,
     )
 
 

@@ -16,11 +16,11 @@ from understudy.runs.progress import ProgressSink
 from understudy.runs.run import FREE_OPTIONS, Run, folder_state, resolved_config
 from understudy.study.job import RUNS, require
 from understudy.study.plan import STATES
-from understudy.study.text_bench import Bench, load_bench
+from understudy.study.text_bench import Bench
 from understudy.study.text_methods import Chosen, text_method
 from understudy.study.text_run import TextStudy, model_rows
 from understudy.study.text_settings import TINY, TextSettings
-from understudy.study.text_train import Workshop
+from understudy.study.text_train import Workshop, prepared
 from understudy.training.shelf import bank_of
 
 
@@ -120,13 +120,14 @@ def run_adapt(
         UnderstudyError: anything that a user can mend; what is on file stays there.
         Interrupted: the user asked to stop; the same call goes on.
     """
-    bench, bank = _prepared(job)
-    run = Run(folder or job.default_folder(), job.config(), job.run, progress=progress, facts=bench.facts())
+    chosen, bank = job.chosen(), _bank(job)
+    bench, backbones, facts = prepared(job.text, [chosen], job.run)
+    run = Run(folder or job.default_folder(), job.config(), job.run, progress=progress, facts=facts)
     if run.world > 1:
         raise ConfigError("text classifiers train in one process", fix="start the command without torchrun")
     if run.result is None:
-        shop = Workshop(bench, run, job.run, alone=True, bank=bank, progress=progress)
-        study = TextStudy(shop, [job.chosen()], [run.seed], announce)
+        shop = Workshop(bench, run, job.run, alone=True, bank=bank, progress=progress, backbones=backbones)
+        study = TextStudy(shop, [chosen], [run.seed], announce)
         study.carry_out()
         run.finish(study.record(job.config()))
     if not (run.folder / "report.html").exists():
@@ -143,7 +144,8 @@ def plan_adapt(job: Adapt, folder: Path) -> dict[str, Any]:
     Raises:
         UnderstudyError: what running it would raise before its first training.
     """
-    bench, _ = _prepared(job)
+    _bank(job)
+    bench, _, _ = prepared(job.text, [job.chosen()], job.run)
     config = resolved_config(job.config(), job.run)
     cost = cost_of(bench, [job.chosen()], seeds=1)
     return {"config": config, "cost": cost, "folder": str(folder), "state": STATES[folder_state(folder, config)]}
@@ -164,8 +166,9 @@ def cost_of(bench: Bench, chosen: list[Chosen], *, seeds: int) -> dict[str, int]
     }
 
 
-def _prepared(job: Adapt) -> tuple[Bench, Path | None]:
-    bank = None if job.bank is None else Path(job.bank)
-    if bank is not None:
-        bank_of(bank)
-    return load_bench(job.text), bank
+def _bank(job: Adapt) -> Path | None:
+    """Return the folder of the run whose ingredients are taken over, after a look whether it has any."""
+    if job.bank is None:
+        return None
+    bank_of(Path(job.bank))
+    return Path(job.bank)

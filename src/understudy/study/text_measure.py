@@ -123,7 +123,6 @@ def measure_adaptive(bench: Bench, run: Run, model: TextClassifier, key: str, se
 
 
 def measure_profile(
-    bench: Bench,
     run: Run,
     clean: TextClassifier,
     mixed: TextClassifier | None,
@@ -133,7 +132,6 @@ def measure_profile(
     """Put on file how unsure the clean adapter is, and how a mixed model weighs its adapters, text by text.
 
     Args:
-        bench: the study's.
         run: the study's.
         clean: slot 0.
         mixed: a model with `explain`, if the study has one.

@@ -94,7 +94,7 @@ class TextStudy:
                         measure_static(bench, run, self.shop.load(key, seed), key, seed, records)
             mixed = next((key for key, one in self.rows if one.name == "adpmixup" and key in trained), None)
             model = None if mixed is None else self.shop.load(mixed, seed)
-            measure_profile(bench, run, clean, model, seed, records)
+            measure_profile(run, clean, model, seed, records)
 
     def _adaptive(self, seed: int) -> None:
         bench, run = self.shop.bench, self.shop.run

@@ -1,20 +1,23 @@
 """The models of a text study: each trained once, put on file as it is to be used, and read back from there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from understudy.errors import ConfigError
 from understudy.methods.text_method import TextMethod, TextOutcome
 from understudy.models.text.backbone import Backbone
+from understudy.models.text.extras import transformers
 from understudy.models.text.predictor import TextClassifier
 from understudy.models.text.store import load_text_model, save_text_model
 from understudy.runs.files import read_json, write_json
 from understudy.runs.options import RunOptions
 from understudy.runs.progress import ProgressSink
 from understudy.runs.run import Run
-from understudy.study.text_bench import Bench, open_backbone, slug
+from understudy.study.text_bench import Bench, load_bench, named_backbone, open_backbone, slug
 from understudy.study.text_methods import CLEAN, SLOT_0, Chosen, text_method
+from understudy.study.text_settings import TINY, TextSettings
 
 TRAINED = "trained.json"
 
@@ -30,6 +33,7 @@ class Workshop:
         alone: whether the study is one run of one method: it then lies in the run's own folder.
         bank: another run, whose clean adapter and attacked sentences are taken over; None for none.
         progress: where the progress of each training is shown.
+        backbones: those in memory by seed, one at most.
     """
 
     bench: Bench
@@ -38,14 +42,14 @@ class Workshop:
     alone: bool
     bank: Path | None = None
     progress: ProgressSink | None = None
-    _backbones: dict[int, Backbone] = field(default_factory=dict)
+    backbones: dict[int, Backbone] = field(default_factory=dict)
 
     def backbone(self, seed: int) -> Backbone:
         """Return the backbone with a seed's head; one of them is kept in memory."""
-        if seed not in self._backbones:
-            self._backbones.clear()
-            self._backbones[seed] = open_backbone(self.bench, self.run, seed=seed)
-        return self._backbones[seed]
+        if seed not in self.backbones:
+            self.backbones.clear()
+            self.backbones[seed] = open_backbone(self.bench, self.run, seed=seed)
+        return self.backbones[seed]
 
     def place(self, key: str, seed: int) -> Path:
         """Return the folder of one model: its `model/` and what its training left."""
@@ -110,6 +114,34 @@ class Workshop:
             "backbone_sha256": self.backbone(seed).sha256,
         }
         return Run(place, config, options, progress=self.progress, facts=facts)
+
+
+def prepared(
+    settings: TextSettings, chosen: Sequence[Chosen], options: RunOptions
+) -> tuple[Bench, dict[int, Backbone], dict[str, object]]:
+    """Load and check everything that a study begins with, before anything is put on file.
+
+    Returns:
+        Data and attacks; the backbone under the first seed, unless it has yet to be trained; and the hashes by which
+        a resumed study knows what it was begun with.
+
+    Raises:
+        UnderstudyError: something is missing, damaged, or does not fit.
+    """
+    bench = load_bench(settings)
+    for one in chosen:
+        if one.method.uses_attacks and not bench.known:
+            raise ConfigError(
+                f"{one.name} learns from attacks that are known in advance, and there are none",
+                where="--known",
+                fix="name some, such as --known deepwordbug,textbugger",
+            )
+    facts: dict[str, object] = {"train_sha256": bench.train.sha256, "test_sha256": bench.test.sha256}
+    if settings.backbone == TINY:
+        transformers()  # or half a minute of training would end in its absence
+        return bench, {}, facts
+    backbone = named_backbone(bench, settings.backbone, seed=options.seed, device=options.torch_device())
+    return bench, {options.seed: backbone}, {**facts, "backbone_sha256": backbone.sha256}
 
 
 def slot_0(first: Chosen) -> Chosen:

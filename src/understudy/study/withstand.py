@@ -11,10 +11,9 @@ from understudy.runs.options import RunOptions
 from understudy.runs.progress import ProgressSink
 from understudy.runs.run import Run, folder_state, resolved_config
 from understudy.study.plan import STATES
-from understudy.study.text_bench import load_bench
 from understudy.study.text_job import cost_of
 from understudy.study.text_run import TextStudy
-from understudy.study.text_train import Workshop
+from understudy.study.text_train import Workshop, prepared
 from understudy.study.withstand_job import Withstand, make_withstand
 
 __all__ = ["Withstand", "make_withstand", "plan_withstand", "run_withstand"]
@@ -46,15 +45,15 @@ def run_withstand(
         UnderstudyError: anything that a user can mend before the first training; a disk that refuses.
         Interrupted: the user asked to stop; the same call goes on.
     """
-    bench = load_bench(job.text)
-    options = _options(job)
-    run = Run(folder or job.default_folder(), job.config(), options, progress=progress, facts=bench.facts())
+    chosen, options = job.chosen(), _options(job)
+    bench, backbones, facts = prepared(job.text, chosen, options)
+    run = Run(folder or job.default_folder(), job.config(), options, progress=progress, facts=facts)
     if run.world > 1:
         raise ConfigError("a study trains in one process", fix="start the command without torchrun")
     path = run.folder / RECORD
     if not path.exists() or read_json(path).get("failures"):
-        shop = Workshop(bench, run, job.run, alone=False, progress=progress)
-        study = TextStudy(shop, job.chosen(), job.seeds, announce)
+        shop = Workshop(bench, run, job.run, alone=False, progress=progress, backbones=backbones)
+        study = TextStudy(shop, chosen, job.seeds, announce)
         study.carry_out()
         write_json(path, study.record(job.config()))
         (run.folder / PAGE).unlink(missing_ok=True)
@@ -72,7 +71,8 @@ def plan_withstand(job: Withstand, folder: Path) -> dict[str, Any]:
     Raises:
         UnderstudyError: what running it would raise before its first training.
     """
-    bench, chosen = load_bench(job.text), list(job.chosen())
+    chosen = list(job.chosen())
+    bench, _, _ = prepared(job.text, chosen, _options(job))
     config = resolved_config(job.config(), _options(job))
     state = "finished" if (folder / RECORD).exists() else folder_state(folder, config)
     cost = {"models": len(chosen) * len(job.seeds), **cost_of(bench, chosen, seeds=len(job.seeds))}

@@ -119,7 +119,7 @@ class TextBatches:
         """Set the rows of an epoch's batches, on the device, and the longest sentence in each."""
         steps, size = self.steps_per_epoch, self.batch_size
         order = torch.cat([self._shuffle.at(epoch * steps + step) for step in range(steps)])
-        pools = [pool[self._lengths[pool].argsort(stable=True)] for pool in order.split(self._pool * size)]
+        pools = [pool[self._lengths[pool].argsort(stable=True)] for pool in torch.split(order, self._pool * size)]
         batches = torch.cat(pools).view(steps, size)
         generator = stream(self._seed, f"{self._name} order", step=epoch)
         batches = batches[torch.randperm(steps, generator=generator)]

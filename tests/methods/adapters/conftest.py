@@ -19,8 +19,8 @@ from understudy.models.text.tiny import build_tiny
 from understudy.runs.options import RunOptions
 from understudy.runs.run import Run
 
-GOOD, BAD = "good fine bright great".split(), "bad dull awful poor".split()
-NEUTRAL = "the film plot story was is a scene".split()
+GOOD, BAD = ["good", "fine", "bright", "great"], ["bad", "dull", "awful", "poor"]
+NEUTRAL = ["the", "film", "plot", "story", "was", "is", "a", "scene"]
 RECIPE = CLEAN_RECIPE.model_copy(update={"epochs": 4, "learning_rate": 2e-2, "batch_size": 16})
 QUICK: dict[str, Any] = {
     "adapter": {"rank": 4, "alpha": 8.0, "dropout": 0.0}, "n_adv": 16, "clean_epochs": 8,
@@ -42,6 +42,15 @@ def sentences(rows: int, seed: int, split: Any = "train") -> TextSet:
     return TextSet("toy", split, tuple(texts), torch.arange(rows) % 2, ("no", "yes"))
 
 
+def enlarged(backbone: Backbone) -> Backbone:
+    """Return a backbone of larger weights than are drawn: random layers tell words apart, and training is short."""
+    with torch.no_grad():
+        for name, weight in backbone.model.named_parameters():
+            if ".layer." in name and weight.ndim == 2:
+                weight.mul_(6.0)
+    return backbone
+
+
 @pytest.fixture(scope="session")
 def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny([*GOOD, *BAD, *NEUTRAL], tmp_path_factory.mktemp("toy") / "bert", hidden=32, heads=4, seed=0)
@@ -49,13 +58,7 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def toy(toy_folder: Path) -> Backbone:
-    """With larger weights than are drawn, so that random layers tell words apart and training takes few steps."""
-    backbone = load_backbone(toy_folder, labels=("no", "yes"), max_length=24, seed=0)
-    with torch.no_grad():
-        for name, weight in backbone.model.named_parameters():
-            if ".layer." in name and weight.ndim == 2:
-                weight.mul_(6.0)
-    return backbone
+    return enlarged(load_backbone(toy_folder, labels=("no", "yes"), max_length=24, seed=0))
 
 
 @pytest.fixture(scope="session")

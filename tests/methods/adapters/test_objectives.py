@@ -117,7 +117,7 @@ def test_freelb_gathers_the_mean_gradient_of_its_passes(
             moved = delta[row].detach() + 0.2 * up[row] / max(float(up[row].norm()), 1e-8)
             rows.append(moved * min(1.0, 0.3 / float(moved.norm())))
         delta = torch.stack(rows)
-    assert float(scalars["loss"]) == pytest.approx(sum(losses) / 3, abs=1e-12)
+    assert float(scalars["loss"].detach()) == pytest.approx(sum(losses) / 3, abs=1e-12)
     for ours, theirs in zip(got, sums, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
@@ -165,10 +165,10 @@ def test_mixkd_is_the_sum_of_its_three_losses(
         own = -(target * ours.log_softmax(0)).sum()
         plain = F.cross_entropy(network(**double.encode(TEXTS[row : row + 1])), LABELS[row : row + 1])
         losses.append(float(plain + 0.5 * own + 2.0 * (ours - theirs).square().mean()))
-    assert float(found["loss"]) == pytest.approx(sum(losses) / 4, abs=1e-5)  # mixed labels are float32
+    assert float(found["loss"].detach()) == pytest.approx(sum(losses) / 4, abs=1e-5)  # mixed labels are float32
 
 
-def test_a_mixture_teaches_its_logarithms(toy: Backbone, given: dict[str, Any], laid: Path) -> None:
+def test_a_mixture_teaches_its_logarithms(toy: Backbone, laid: Path) -> None:
     """Softmax of what a mixture hands a student is the mixture's own prediction."""
     from understudy.models.text.gate import Gate
     from understudy.models.text.mixture import MixedAdapters
@@ -214,14 +214,15 @@ def test_tmix_is_two_halves_with_a_mixture_between(
     pairs = Pairs(torch.tensor([1, 2, 3, 0]), 0.3, 0.0)
     objective = amda.Objective(quick("amda", mix_layers=(layer,)), double, seed=0)
     torch.testing.assert_close(
-        objective.mixed_logits(network, batch, pairs), slow_tmix(double, network, batch, layer, pairs), atol=1e-12, rtol=0
+        objective.mixed_logits(network, batch, pairs),
+        slow_tmix(double, network, batch, layer, pairs),
+        atol=1e-12,
+        rtol=0,
     )
 
 
 @pytest.mark.parametrize("mix", ["tmix", "smix"])
-def test_a_share_of_one_mixes_nothing_in(
-    double: Backbone, network: SlotModel, mix: str, quick: Make
-) -> None:
+def test_a_share_of_one_mixes_nothing_in(double: Backbone, network: SlotModel, mix: str, quick: Make) -> None:
     """With all sentences of one length, so that no mask changes."""
     batch = SteppedBatch(double.encode(("good film", "bad plot")), torch.tensor([1, 0]), 0)
     objective = amda.Objective(quick("amda", mix=mix), double, seed=0)
@@ -251,7 +252,10 @@ def test_the_union_of_masks_shows_what_either_shows() -> None:
 
 
 def test_a_layer_that_is_not_there_is_refused(double: Backbone) -> None:
-    with pytest.raises(ConfigError, match="layer 3 of 2"), mixed_at_layer(double.layer_modules, 3, Pairs(LABELS, 1.0, 0.0)):
+    with (
+        pytest.raises(ConfigError, match="layer 3 of 2"),
+        mixed_at_layer(double.layer_modules, 3, Pairs(LABELS, 1.0, 0.0)),
+    ):
         pass
 
 

@@ -42,7 +42,7 @@ def test_equal_points_are_clustered_without_complaint() -> None:
     assert k_means(torch.ones(5, 2), 3, seed=0).shape == (3, 2)
 
 
-def test_the_domain_chooses_the_adapters_of_its_own_kind(toy: Backbone, toy_data: TextSet) -> None:
+def test_the_domain_chooses_the_adapters_of_its_own_kind(toy: Backbone) -> None:
     def kind(word: str) -> TextSet:
         texts = tuple(f"{word} {word} {'the' if row % 2 else 'was'}" for row in range(12))
         return TextSet("kind", "train", texts, torch.arange(12) % 2, ("no", "yes"))
