@@ -78,6 +78,13 @@ class TestUndecided:
         record["gains"]["clean"]["adaptive_mean"] = {"value": 0.2, "low": 0.15, "high": 0.25, "n": 60}
         assert verdict(record)["case"] == "inconclusive"
 
+    def test_seeds_at_which_the_method_failed_do_not_count(self, studies: Any) -> None:
+        record = studies.made_up(studies.HOLDS)
+        subject = verdict(record)["subject"]
+        for seed in list(record["per_seed"])[1:]:
+            del record["per_seed"][seed][subject]
+        assert verdict(record)["case"] == "inconclusive"
+
     def test_seeds_that_lie_too_far_apart(self, studies: Any) -> None:
         found = _verdict(studies.made_up(spread=0.2))
         assert found["case"] == "inconclusive"

@@ -54,7 +54,7 @@ def verdict(
         case, said = "inconclusive", ["There is no method beside the clean adapter, so there is nothing to compare."]
     else:
         gains = _gains(record)
-        case, lead = _judge(gains, len(record["seeds"]), name_of(record, key), margin, clean_margin)
+        case, lead = _judge(gains, _seeds(record, key), name_of(record, key), margin, clean_margin)
         said = [f"{lead}.", _means(record, key, gains), _clean(record, key, gains), _rivals(record)]
     said = [one for one in said if one]
     return {"case": case, "words": " ".join(said), "sentences": said, "subject": key}
@@ -74,6 +74,11 @@ def name_of(record: Mapping[str, Any], key: str) -> str:
     if method["fidelity"] != "instantiation":
         return label
     return f"{label[:-1]}; {_OWN})" if label.endswith(")") else f"{label} ({_OWN})"
+
+
+def _seeds(record: Mapping[str, Any], key: str) -> int:
+    """Return the number of seeds of which both the method and slot 0 are there."""
+    return sum(key in found and CLEAN in found for found in record["per_seed"].values())
 
 
 def _gains(record: Mapping[str, Any]) -> dict[str, Interval | None]:

@@ -138,3 +138,25 @@ def test_other_folders_are_refused(make_adapter, tiny_backbone: Backbone, tmp_pa
     save_text_model(one, tmp_path / "one", about={}, include_backbone=True)
     with pytest.raises(ConfigError, match="no mixture of adapters"):
         MixedAdapterClassifier.from_pretrained(tmp_path / "one")
+
+
+@pytest.mark.parametrize("option", [{"device_map": "auto"}, {"attn_implementation": "eager"}, {"subfolder": "model"}])
+def test_options_that_would_do_nothing_are_refused(folder: Path, option: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="unknown option"):
+        MixedAdapterClassifier.from_pretrained(folder, **option)
+    MixedAdapterClassifier.from_pretrained(folder, **dict.fromkeys(option))
+
+
+def test_it_is_not_pushed_anywhere(mixed: MixedAdapters, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="push_to_hub is not offered"):
+        MixedAdapterClassifier(mixed).save_pretrained(tmp_path / "model", push_to_hub=True)
+    assert not (tmp_path / "model").exists()
+
+
+def test_it_stays_as_it_is_to_be_used(mixed: MixedAdapters) -> None:
+    """Dropout would change the entropies and with them the mixture; a trainer would train through the gate."""
+    model = MixedAdapterClassifier(mixed).train()
+    assert not model.training
+    assert not any(value.requires_grad for value in model.parameters())
+    encoded = mixed.backbone.encode(TEXTS)
+    assert torch.equal(model(**encoded).logits, model(**encoded).logits)

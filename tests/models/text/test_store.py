@@ -182,16 +182,19 @@ def test_a_folder_with_its_backbone_goes_anywhere(mix: Mix, tiny_folder: Path, t
     assert torch.equal(after.probs(TEXTS), before.probs(TEXTS))
 
 
-def test_a_moved_run_finds_the_backbone_beside_its_model(adapters, tiny_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["model", "control/clean/model", "cells/clean-s0/model"])
+def test_a_moved_run_finds_the_backbone_beside_its_model(
+    adapters, tiny_folder: Path, tmp_path: Path, place: str
+) -> None:
     shutil.copytree(tiny_folder, tmp_path / "run" / "backbone")
     backbone = load_backbone(tmp_path / "run" / "backbone", labels=("no", "yes"), max_length=32, seed=0)
     before = Predictor(SlotModel(backbone, adapters[:1]), backbone)
-    save_text_model(before, tmp_path / "run" / "model", about={})
+    save_text_model(before, tmp_path / "run" / place, about={})
     shutil.move(tmp_path / "run", tmp_path / "moved")
-    assert torch.equal(load_text_model(tmp_path / "moved").probs(TEXTS), before.probs(TEXTS))
+    assert torch.equal(load_text_model(tmp_path / "moved" / place).probs(TEXTS), before.probs(TEXTS))
     shutil.rmtree(tmp_path / "moved" / "backbone")
     with pytest.raises(ConfigError, match="the backbone of this model cannot be loaded") as caught:
-        load_text_model(tmp_path / "moved")
+        load_text_model(tmp_path / "moved" / place)
     assert "save the model with its backbone" in str(caught.value)
 
 

@@ -44,7 +44,7 @@ class TextBugger(TextAttack):
     level: ClassVar[Literal["character", "word"]] = "character"
 
     neighbours: NonNegativeInt = 0
-    """Nearest words tried as well (5 in the paper); above 0 it needs word vectors."""
+    """Nearest words tried beside max_candidates (5 in the paper); above 0 it needs word vectors."""
     similarity: Annotated[float, Field(gt=-1, le=1)] | None = None
     """Least cosine of sentences by the similarity encoder; none asks for no similarity."""
 
@@ -54,13 +54,14 @@ class TextBugger(TextAttack):
         if self.neighbours:
             source = open_source("vectors", resources, attack=self.name, top=self.neighbours, cosine=0.5)
             candidates = _Both(candidates, SynonymCandidates(source, self.neighbours))
+        limit = self.max_candidates + self.neighbours
         if self.similarity is None:
-            return Greedy(candidates, "delete", self.max_candidates)
+            return Greedy(candidates, "delete", limit)
         if resources.similarity_encoder is None:
             fix = "give the folder of a sentence encoder by --similarity-encoder, or leave the option similarity out"
             raise missing_resource(self.name, "a sentence encoder", fix=fix)
         near = Similarity(resources.similarity_encoder, threshold=self.similarity, window=None)
-        return Greedy(candidates, "delete", self.max_candidates, constraints=(near,), closeness=near.closeness)
+        return Greedy(candidates, "delete", limit, constraints=(near,), closeness=near.closeness)
 
     def constraints(self) -> tuple[str, ...]:
         """Return what keeps the text near the original."""

@@ -79,7 +79,8 @@ def find_backbone(folder: Path, record: TextRecord) -> Backbone:
         ConfigError: it is not found, or another one is there.
     """
     stored = record.backbone.spec
-    beside = [folder / "backbone", folder.parent / "backbone", Path(stored).expanduser(), folder.parent / stored]
+    around = [folder, *folder.resolve().parents[:3]]  # of a model in a run, in a study, or by itself
+    beside = [*(place / "backbone" for place in around), Path(stored).expanduser(), *(one / stored for one in around)]
     place = next((str(path) for path in beside if (path / "config.json").is_file()), stored)
     try:
         backbone = load_backbone(place, labels=record.labels, max_length=record.max_length, seed=0)

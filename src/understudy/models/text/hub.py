@@ -31,10 +31,12 @@ _TAKEN = frozenset({"backbone", "device", "dtype", "torch_dtype"})
 # What Auto classes and pipelines hand on, and what has no meaning for a folder on this machine.
 # fmt: off
 _HANDED_ON = frozenset({
-    "adapter_kwargs", "attn_implementation", "cache_dir", "code_revision", "config", "device_map", "force_download",
-    "local_files_only", "proxies", "revision", "subfolder", "token", "trust_remote_code", "use_safetensors",
-    "weights_only", "_commit_hash", "_from_auto", "_from_pipeline",
+    "adapter_kwargs", "cache_dir", "code_revision", "config", "force_download", "local_files_only", "proxies",
+    "revision", "token", "trust_remote_code", "use_safetensors", "weights_only", "_commit_hash", "_from_auto",
+    "_from_pipeline",
 })
+# What they hand on as well, and what would be wanted if it were given.
+_UNSET = frozenset({"attn_implementation", "device_map", "subfolder"})
 # fmt: on
 
 
@@ -83,8 +85,8 @@ class MixedAdapterClassifier(_Model):  # type: ignore[misc]
         config.architectures = [ARCHITECTURE]
         super().__init__(config)
         self.language_model = mixed.backbone.model  # a submodule, so that devices and number formats reach it
-        self.slots = mixed.slots
-        self.mixer = mixed.mixer
+        self.slots = mixed.slots.requires_grad_(False)
+        self.mixer = mixed.mixer.requires_grad_(False)
         self._mixed = (mixed,)
         self.eval()
 
@@ -97,6 +99,11 @@ class MixedAdapterClassifier(_Model):  # type: ignore[misc]
     def backbone(self) -> Backbone:
         """The frozen language model with its tokenizer."""
         return self.mixed.backbone
+
+    def train(self, mode: bool = True) -> "MixedAdapterClassifier":  # noqa: ARG002 (Transformers' signature)
+        """Stay in eval mode: the coefficients come from entropies, which dropout would change."""
+        super().train(False)
+        return self
 
     def forward(
         self,
@@ -144,6 +151,7 @@ class MixedAdapterClassifier(_Model):  # type: ignore[misc]
                 not known.
             IntegrityError: the folder is not what was saved.
         """
+        options = {name: value for name, value in options.items() if name not in _UNSET or value not in (None, "")}
         if unknown := sorted(options.keys() - _TAKEN - _HANDED_ON):
             raise ConfigError(f"unknown option {unknown[0]!r}", where="from_pretrained", expected=", ".join(_TAKEN))
         for name in ("dtype", "torch_dtype"):
@@ -168,7 +176,12 @@ class MixedAdapterClassifier(_Model):  # type: ignore[misc]
             _: nothing; what Transformers' own signature has.
             include_backbone: put the frozen language model into the folder too.
             _more: options of Transformers' signature, which have no meaning here.
+
+        Raises:
+            ConfigError: it is to be pushed to the hub as well.
         """
+        if _more.get("push_to_hub"):
+            raise ConfigError("push_to_hub is not offered", fix="upload the folder with huggingface_hub.upload_folder")
         save_text_model(self.mixed, save_directory, about={}, include_backbone=include_backbone)
 
 
