@@ -78,7 +78,7 @@ def name_of(record: Mapping[str, Any], key: str) -> str:
 
 def _seeds(record: Mapping[str, Any], key: str) -> int:
     """Return the number of seeds of which both the method and slot 0 are there."""
-    return sum(key in found and CLEAN in found for found in record["per_seed"].values())
+    return sum(None not in (found.get(key), found.get(CLEAN)) for found in record["per_seed"].values())
 
 
 def _gains(record: Mapping[str, Any]) -> dict[str, Interval | None]:
