@@ -1,7 +1,6 @@
 """The foundation: taken over from another run after a check, shared in a store, the same after a kill at any point."""
 
 import hashlib
-import json
 import signal
 import subprocess
 import sys
@@ -163,7 +162,7 @@ import understudy.bank.attacked, understudy.runs.tensors
 for module in (files, understudy.runs.tensors):
     module.write_atomic = write
 run = Run(Path({run!r}), {{"name": "killed"}}, RunOptions(device="cpu", checkpoint_seconds=1e-9))
-toy.quick("adpmixup").run(
+toy.quick("adpmixup", clean_epochs=3).run(
     run=run, backbone=backbone, data=toy.sentences(96, 0), attacks=parse_text_attacks("deepwordbug"),
     resources=Resources(),
 )
@@ -173,20 +172,24 @@ toy.quick("adpmixup").run(
 def test_killed_at_any_write_and_started_again_it_ends_in_the_same_bytes(
     toy_folder: Path, tmp_path: Path, quick: Make, given: dict[str, Any], make_run: MakeRun
 ) -> None:
-    """A real process, a real SIGKILL: in training, then in the attack, then in the training of a slot."""
+    """A real process, a real SIGKILL: in the training of the clean adapter, then in the attack on it."""
     few = {**given, "attacks": given["attacks"][:1]}
+    method = quick("adpmixup", clean_epochs=3)
     whole = make_run("whole", config={"name": "killed"}, checkpoint_seconds=1e-9)
-    quick("adpmixup").run(run=whole, **few)
+    method.run(run=whole, **few)
     folder = tmp_path / "killed"
-    for writes in (12, 26):
+    found = []
+    for writes in (7, 11):
         program = KILLED.format(
             tests=str(Path(__file__).parent), backbone=str(toy_folder), writes=writes, run=str(folder)
         )
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
-    # The same command once more, in this process.
+        there = ("clean/origin.json", "deepwordbug/manifest.json", "slot-deepwordbug/origin.json")
+        found.append([(folder / "bank" / name).exists() for name in there])
+    assert found == [[False, False, False], [True, True, False]]  # where the kills fell
+    assert not AttackedBank(folder / "bank" / "deepwordbug").finished
     run = make_run("killed", config={"name": "killed"}, checkpoint_seconds=1e-9)
-    assert json.loads((folder / "environment.json").read_text())
-    quick("adpmixup").run(run=run, **few)
+    method.run(run=run, **few)  # the same once more, in this process
     assert content(folder / "bank") == content(whole.folder / "bank")
     assert run.folder.samefile(folder)
