@@ -1,11 +1,11 @@
 """What one model says of clean and of attacked sentences, part by part on file, so that nothing is asked twice."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from understudy.attacks.text import Record, Resources, Sentence, TextAttack
+from understudy.attacks.text.identity import resource_digests
 from understudy.attacks.text.search import attack_sentences
 from understudy.bank.attacked import AttackedBank
 from understudy.evaluation.text import answers, attacked_texts
@@ -46,13 +46,12 @@ def attacked_records(
         Interrupted: the user asked to stop; what was found is on file.
     """
     bank = AttackedBank(place)
-    given = {name: str(value) for name, value in asdict(resources).items() if value is not None and attack.needs}
     facts: dict[str, Any] = {
         "victim": victim.sha256,
         "attack": attack.spec,
         "seed": seed,
         "rows": [one.row for one in sentences],
-        "resources": given,
+        "resources": resource_digests(attack, resources),
         "precision": run.options.precision,
     }
 

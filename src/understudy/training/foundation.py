@@ -5,7 +5,7 @@ training sentences are attacked, never those that anything is evaluated on.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from understudy.attacks.text.base import Record, Sentence, TextAttack
+from understudy.attacks.text.identity import resource_digests
 from understudy.attacks.text.resources import Resources
 from understudy.attacks.text.search import attack_sentences
 from understudy.bank.attacked import AttackedBank
@@ -127,7 +128,6 @@ class Foundation:
 
     def attack_facts(self, attack: TextAttack) -> dict[str, Any]:
         """Return what determines the attacked sentences, as plain JSON values."""
-        given = asdict(self.resources) if attack.needs else {}
         return {
             "kind": "attacked",
             "attack": attack.spec,
@@ -139,7 +139,7 @@ class Foundation:
             "seed": self.run.seed,
             "width": self.ground.width,
             "precision": self.run.options.precision,
-            "resources": {name: str(value) for name, value in given.items() if value is not None},
+            "resources": resource_digests(attack, self.resources),
         }
 
     def records(self, attack: TextAttack) -> list[Record]:

@@ -24,7 +24,7 @@ from understudy.attacks.text.base import TextAttack
 from understudy.attacks.text.constraints import SameWordClass, open_similarity, similarity_words
 from understudy.attacks.text.greedy import Constraint, Greedy
 from understudy.attacks.text.masked_lm import MaskedWords
-from understudy.attacks.text.resources import Resources, missing_resource
+from understudy.attacks.text.resources import Resources, missing_resource, wanted
 from understudy.attacks.text.wordnet import find_wordnet
 from understudy.attacks.text.words import Words
 
@@ -67,6 +67,10 @@ class BAE(TextAttack):
     def paper_preset(cls) -> "BAE":
         """Return the paper's number of candidates, and no budget of queries."""
         return cls(max_candidates=50, queries=None)
+
+    def reads(self, resources: Resources) -> tuple[str, ...]:  # noqa: ARG002 - the base's signature
+        """Return the language model, WordNet for word classes, and the encoder if a similarity is asked for."""
+        return ("masked_lm", *wanted(wordnet=self.word_class, similarity_encoder=self.similarity is not None))
 
     def prepare(self, resources: Resources) -> Greedy:
         """Open the masked language model, WordNet for word classes, and the encoder if a similarity is asked for."""

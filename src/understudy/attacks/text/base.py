@@ -167,6 +167,10 @@ class TextAttack(BaseModel, ABC):
         """Return in words what keeps the attacked text near the original, and what is switched off."""
         return ()
 
+    def reads(self, resources: Resources) -> tuple[str, ...]:  # noqa: ARG002 - most need none
+        """Return the fields of `Resources` that the attack opens with its options."""
+        return ()
+
     @abstractmethod
     def prepare(self, resources: Resources) -> Searcher | Runner:
         """Load what the attack looks words up in, once for all sentences.

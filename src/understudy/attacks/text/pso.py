@@ -57,6 +57,10 @@ class PSO(TextAttack):
         """Return the paper's population and iterations, and no budget of queries."""
         return cls(population=60, iterations=20, queries=None)
 
+    def reads(self, resources: Resources) -> tuple[str, ...]:  # noqa: ARG002 - the base's signature
+        """Return the source of synonyms."""
+        return (self.source,)
+
     def prepare(self, resources: Resources) -> "SwarmSearch":
         """Open the synonyms."""
         source = open_source(self.source, resources, attack=self.name, top=50, cosine=0.5)

@@ -40,6 +40,10 @@ class PWWS(TextAttack):
     order: Literal["gain", "score"] = "gain"
     """What the saliency is multiplied with: the largest gain (paper) or the largest score (TextAttack)."""
 
+    def reads(self, resources: Resources) -> tuple[str, ...]:  # noqa: ARG002 - the base's signature
+        """Return the source of synonyms."""
+        return (self.source,)
+
     def prepare(self, resources: Resources) -> Greedy:
         """Open the synonyms."""
         source = open_source(self.source, resources, attack=self.name, top=50, cosine=0.5)

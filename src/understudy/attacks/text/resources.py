@@ -25,6 +25,11 @@ class Resources:
     """Folder of a Transformers sentence encoder."""
 
 
+def wanted(**asked: bool) -> tuple[str, ...]:
+    """Return the names that are asked for."""
+    return tuple(name for name, value in asked.items() if value)
+
+
 def missing_resource(attack: str, what: str, *, fix: str, where: object = None) -> DependencyError:
     """Return the error for an attack whose resource is not there.
 

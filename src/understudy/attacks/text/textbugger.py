@@ -26,7 +26,7 @@ from understudy.attacks.text.characters import EditCandidates
 from understudy.attacks.text.constraints import Similarity, similarity_words
 from understudy.attacks.text.edits import delete_inside, mistype, split, swap_inside
 from understudy.attacks.text.greedy import Candidates, Greedy
-from understudy.attacks.text.resources import Resources, missing_resource
+from understudy.attacks.text.resources import Resources, missing_resource, wanted
 from understudy.attacks.text.sources import SynonymCandidates, open_source
 from understudy.attacks.text.words import Words
 
@@ -47,6 +47,10 @@ class TextBugger(TextAttack):
     """Nearest words tried beside max_candidates (5 in the paper); above 0 it needs word vectors."""
     similarity: Annotated[float, Field(gt=-1, le=1)] | None = None
     """Least cosine of sentences by the similarity encoder; none asks for no similarity."""
+
+    def reads(self, resources: Resources) -> tuple[str, ...]:  # noqa: ARG002 - the base's signature
+        """Return the word vectors and the encoder, where the options ask for them."""
+        return wanted(vectors=self.neighbours > 0, similarity_encoder=self.similarity is not None)
 
     def prepare(self, resources: Resources) -> Greedy:
         """Return the search, with word vectors and an encoder where the options ask for them."""

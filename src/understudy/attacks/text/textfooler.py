@@ -23,7 +23,7 @@ from pydantic import Field
 from understudy.attacks.text.base import TextAttack
 from understudy.attacks.text.constraints import SameWordClass, open_similarity, similarity_words
 from understudy.attacks.text.greedy import Constraint, Greedy
-from understudy.attacks.text.resources import Resources, missing_resource
+from understudy.attacks.text.resources import Resources, missing_resource, wanted
 from understudy.attacks.text.sources import Source, SynonymCandidates, open_source
 from understudy.attacks.text.wordnet import find_wordnet
 
@@ -59,14 +59,23 @@ class TextFooler(TextAttack):
         """Return the paper's number of candidates, and no budget of queries."""
         return cls(max_candidates=50, queries=None)
 
+    def reads(self, resources: Resources) -> tuple[str, ...]:
+        """Return the source of near words, WordNet for word classes, and the encoder if one is asked for."""
+        return (self._kind(resources), *wanted(wordnet=self.word_class, similarity_encoder=self.similarity is not None))
+
+    def _kind(self, resources: Resources) -> Source:
+        if self.source != "given":
+            return self.source
+        return "vectors" if resources.vectors is not None else "synonyms"
+
     def prepare(self, resources: Resources) -> Greedy:
         """Open the near words, WordNet for word classes, and the encoder if a similarity is asked for."""
         if self.source == "given" and resources.vectors is None and resources.synonyms is None:
             fix = "give a text file of word vectors by --vectors, or a JSON table of synonyms by --synonyms"
             raise missing_resource(self.name, "word vectors or a table of synonyms", fix=fix)
-        given: Source = "vectors" if resources.vectors is not None else "synonyms"
-        kind = given if self.source == "given" else self.source
-        near = open_source(kind, resources, attack=self.name, top=self.max_candidates, cosine=self.cosine)
+        near = open_source(
+            self._kind(resources), resources, attack=self.name, top=self.max_candidates, cosine=self.cosine
+        )
         constraints: list[Constraint] = []
         if self.word_class:
             constraints.append(SameWordClass(find_wordnet(resources.wordnet), noun_verb_swap=True))
