@@ -34,6 +34,8 @@ class Entry:
     """Where it comes from."""
     makes: Literal["classifier", "encoder", "text"] = "classifier"
     """What kind of network it trains; "text" is a classifier of sentences."""
+    label: str = ""
+    """What tables call it, where they do not go by its name."""
 
 
 METHODS: dict[str, Entry] = {
@@ -445,6 +447,7 @@ METHODS: dict[str, Entry] = {
         summary="Train one adapter on sentences as they are: slot 0 of the others, and the control.",
         paper="Hu et al. 2022, ICLR, arXiv 2106.09685",
         makes="text",
+        label="Clean adapter",
     ),
     "adpmixup": Entry(
         target="understudy.methods.adapters.adpmixup:AdpMixup",
@@ -456,6 +459,7 @@ METHODS: dict[str, Entry] = {
         summary="Mix a clean adapter and one for each known attack, per sentence, by entropy (our formulas).",
         paper="the idea of Nguyen, Le 2024, EMNLP, arXiv 2401.10111",
         makes="text",
+        label="AdpMixup",
     ),
     "adversarial_adapter": Entry(
         target="understudy.methods.adapters.adversarial_adapter:AdversarialAdapter",
@@ -467,6 +471,7 @@ METHODS: dict[str, Entry] = {
         summary="Train one adapter on what one known attack made of the sentences: a slot of AdpMixup, unmixed.",
         paper="after Nguyen, Le 2024, EMNLP, arXiv 2401.10111",
         makes="text",
+        label="Adversarial adapter",
     ),
     "adversarial_training": Entry(
         target="understudy.methods.adapters.adversarial_training:AdversarialTraining",
@@ -478,6 +483,7 @@ METHODS: dict[str, Entry] = {
         summary="Train one adapter, or the whole model, on sentences and what known attacks made of them.",
         paper="as in the comparison of Nguyen, Le 2024, EMNLP, arXiv 2401.10111",
         makes="text",
+        label="Adversarial training",
     ),
     "adapter_soup": Entry(
         target="understudy.methods.adapters.adapter_soup:AdapterSoup",
@@ -489,6 +495,7 @@ METHODS: dict[str, Entry] = {
         summary="Average the adapters of all known attacks once, for all sentences alike.",
         paper="Chronopoulou et al. 2023, EACL Findings, arXiv 2302.07027",
         makes="text",
+        label="Adapter soup",
     ),
     "mixkd": Entry(
         target="understudy.methods.adapters.mixkd:MixKD",
@@ -500,6 +507,7 @@ METHODS: dict[str, Entry] = {
         summary="Distil a teacher into an adapter on mixed pairs of sentences.",
         paper="Liang et al. 2021, ICLR, arXiv 2011.00593",
         makes="text",
+        label="MixKD",
     ),
     "amda": Entry(
         target="understudy.methods.adapters.amda:AMDA",
@@ -511,6 +519,7 @@ METHODS: dict[str, Entry] = {
         summary="Train on known attacks and on mixtures of hidden states between sentences (MixADA).",
         paper="Si et al. 2021, ACL Findings, arXiv 2012.15699",
         makes="text",
+        label="MixADA",
     ),
     "freelb": Entry(
         target="understudy.methods.adapters.freelb:FreeLB",
@@ -522,6 +531,7 @@ METHODS: dict[str, Entry] = {
         summary="Train on perturbed word embeddings, with all ascent steps in one update.",
         paper="Zhu et al. 2020, ICLR, arXiv 1909.11764",
         makes="text",
+        label="FreeLB",
     ),
 }
 

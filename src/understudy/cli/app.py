@@ -88,7 +88,7 @@ VERBS = {
         "Write the adapters of a text model as one plain PEFT adapter, mixed by a fixed coefficient.",
         (
             "understudy export runs/text --coefficient 0.5 --out adapters/half",
-            "understudy export runs/text --weights 0.5,0.25,0.25 --out adapters/soup --with-backbone",
+            "understudy export runs/text --weights 0.5,0.3,0.2 --out soup --with-backbone",
         ),
     ),
     "audit": Verb(

@@ -35,6 +35,8 @@ def slot_report(
 ) -> list[dict[str, Any]]:
     """Return the accuracy of each slot on clean training sentences that no attack was run on, and a warning with it.
 
+    Methods may give one name to different slots: the SHA-256 tells them apart.
+
     Below chance, a slot has learnt to say the opposite of the clean model: the sign of training on attacked sentences
     alone.
     """
@@ -47,6 +49,7 @@ def slot_report(
         found.append(
             {
                 "name": name,
+                "sha256": slot.sha256,
                 "clean_accuracy": wilson(right, len(clean)).to_json(),
                 "on": "training sentences that were not attacked",
                 "warning": inverted(name) if low else None,

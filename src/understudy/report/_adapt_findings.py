@@ -13,7 +13,6 @@ from understudy.report._adapt_words import (
     inverted,
     no_constraints,
     rows_of,
-    slot_label,
 )
 from understudy.report._format import count, percent, points
 from understudy.report._read import Interval
@@ -92,9 +91,8 @@ def _doubts(record: AdaptersRecord) -> list[str]:
     said += list(dict.fromkeys(slot.warning for slot in record.slots if slot.name == CLEAN and slot.warning))
     slots = inverted(record)
     if slots:
-        names = listed([slot_label(record, name) for name in slots])
         said.append(
-            f"Inverted adapter: by itself that of {names} is hardly better than chance on clean text: it has learned "
+            f"Inverted adapter: by itself that of {listed(slots)} is hardly better than chance on clean text: it has learned "
             "nothing, or to contradict the clean adapter. The second looks robust in the static protocol and nowhere "
             "else; more anchors mend it."
         )

@@ -1,6 +1,8 @@
 """What took part and what it cost: methods, attacks, adapters one by one, attacked training sentences."""
 
-from understudy.report._adapt_read import CLEAN, AdaptersRecord
+from collections.abc import Sequence
+
+from understudy.report._adapt_read import CLEAN, AdaptersRecord, Slot
 from understudy.report._adapt_tables import method_cell
 from understudy.report._adapt_words import (
     acquaintance,
@@ -9,6 +11,7 @@ from understudy.report._adapt_words import (
     method_of,
     slot_colour,
     slot_label,
+    slot_owners,
 )
 from understudy.report._format import DASH, count, decimal, duration, finite, flatten, magnitude, percent, size
 from understudy.report._table import Cell, Column, Table, interval_cell
@@ -50,25 +53,40 @@ def cost_table(record: AdaptersRecord) -> Table | None:
 
 def slots_table(record: AdaptersRecord) -> Table | None:
     """Return how each adapter does by itself on clean text, a column for each seed."""
-    names = list(dict.fromkeys(slot.name for slot in record.slots))
     seeds = list(dict.fromkeys(slot.seed for slot in record.slots))
-    if not names:
+    if not record.slots:
         return None
-    found = {(slot.name, slot.seed): slot for slot in record.slots}
     heads = [Column("Clean accuracy" if seed is None or len(seeds) == 1 else f"Seed {seed}") for seed in seeds]
     columns = [Column("Adapter", numeric=False), *heads, Column("Warning", numeric=False)]
     rows = []
-    for name in names:
-        mine = [found.get((name, seed)) for seed in seeds]
-        warnings = list(dict.fromkeys(slot.warning for slot in mine if slot is not None and slot.warning))
+    for mine in _rows_of_slots(record, seeds):
+        there = [slot for slot in mine if slot is not None]
+        name, owners = there[0].name, next(filter(None, (slot_owners(record, slot) for slot in there)), "")
+        warnings = list(dict.fromkeys(slot.warning for slot in there if slot.warning))
         rows.append(
             [
-                Cell(slot_label(record, name), note=name, colour=slot_colour(record, name)),
+                Cell(
+                    slot_label(record, name),
+                    note=f"{name}, of {owners}" if owners else name,
+                    colour=slot_colour(record, name),
+                ),
                 *(interval_cell(slot.clean_accuracy if slot is not None else None) for slot in mine),
                 Cell("; ".join(warnings) or DASH),
             ]
         )
     return Table(columns, rows, caption="Clean accuracy of every adapter by itself")
+
+
+def _rows_of_slots(record: AdaptersRecord, seeds: Sequence[int | None]) -> list[list[Slot | None]]:
+    """Return the adapters of each row, one a seed: those that the same methods have under the same name."""
+    rows: dict[tuple[str, tuple[int | None, ...]], list[Slot | None]] = {}
+    for name in dict.fromkeys(slot.name for slot in record.slots):
+        mine = [(at, slot) for at, slot in enumerate(record.slots) if slot.name == name]
+        for model in dict.fromkeys(key for _, slot in mine for key in slot.models or [""]):
+            places = {slot.seed: at for at, slot in mine if model in (slot.models or [""])}
+            row = tuple(places.get(seed) for seed in seeds)
+            rows[name, row] = [None if at is None else record.slots[at] for at in row]
+    return list(rows.values())
 
 
 def gather_table(record: AdaptersRecord) -> Table | None:

@@ -123,6 +123,9 @@ class Slot(_Part):
 
     name: str
     seed: int | None = None
+    sha256: str = ""
+    models: list[str] = []
+    """Keys of the methods that have it; other methods may call another adapter the same."""
     clean_accuracy: Interval | None = None
     warning: str | None = None
 

@@ -1,8 +1,9 @@
 """The words of a page on text classifiers under attack: methods, attacks, slots, protocols, and what has no number."""
 
-from understudy.report._adapt_read import CLEAN, AdaptersRecord, Attack, Method
+from understudy.report._adapt_read import CLEAN, AdaptersRecord, Attack, Method, Slot
 from understudy.report._format import DASH, count, finite
 from understudy.report._read import Interval
+from understudy.report._robust_words import listed
 from understudy.report._words import value_of
 
 CASES = {
@@ -133,9 +134,17 @@ def rows_of(record: AdaptersRecord, protocol: str) -> str:
     return f"{count(rows)} sentences" if rows else ""
 
 
+def slot_owners(record: AdaptersRecord, slot: Slot) -> str:
+    """Return whose adapter it is, where another of the same seed goes by its name; else nothing."""
+    alike = [one for one in record.slots if (one.name, one.seed) == (slot.name, slot.seed)]
+    return listed([method_label(record, key) for key in slot.models]) if len(alike) > 1 and slot.models else ""
+
+
 def inverted(record: AdaptersRecord) -> list[str]:
     """Return the adapters beside the clean one that a warning on file is about, each once for all seeds."""
-    return list(dict.fromkeys(slot.name for slot in record.slots if slot.warning and slot.name != CLEAN))
+    found = [slot for slot in record.slots if slot.warning and slot.name != CLEAN]
+    named = [(slot_label(record, slot.name), slot_owners(record, slot)) for slot in found]
+    return list(dict.fromkeys(f"{name} in {owners}" if owners else name for name, owners in named))
 
 
 def known_share(interval: Interval | None) -> bool:

@@ -5,17 +5,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from understudy.attacks.text import Resources, Sentence, TextAttack
+from understudy.data.reviews import review_words
 from understudy.data.text_set import TextSet, TextSplit
 from understudy.data.text_sources import load_texts
+from understudy.errors import ConfigError
 from understudy.models.text.backbone import Backbone, load_backbone
+from understudy.models.text.tiny import build_tiny
 from understudy.runs.run import Run
 from understudy.runs.seeds import derive_seed, stream
 from understudy.study.text_settings import TINY, TextSettings
-from understudy.training.masked_lm import train_tiny
+from understudy.training.masked_lm import POSITIONS, train_tiny
 
 _PLAIN = re.compile(r"[^\w.=+-]+")
 
@@ -144,6 +148,28 @@ def named_backbone(bench: Bench, spec: str, *, seed: int, device: torch.device) 
         seed=derive_seed(seed, "backbone"),
         device=device,
     )
+
+
+def untrained_tiny(bench: Bench) -> Backbone:
+    """Return the tiny encoder as it is before its training, to check in a moment what is to be laid over it.
+
+    Raises:
+        ConfigError: the length of texts is none that it can read.
+        DependencyError: `transformers` is not installed.
+    """
+    with TemporaryDirectory() as aside:
+        folder = build_tiny(review_words(), Path(aside) / "tiny", max_length=POSITIONS, seed=0)
+        # At full length, whatever is asked for: a refusal would name a folder that is gone.
+        backbone = load_backbone(folder, labels=bench.train.classes, max_length=POSITIONS, seed=0)
+    least, length = backbone.tokenizer.num_special_tokens_to_add(pair=True) + 2, bench.settings.max_length
+    if not least <= length <= POSITIONS:
+        raise ConfigError(
+            f"max_length {length} does not fit the tiny encoder's {POSITIONS} positions",
+            where="--max-length",
+            expected=f"{least} to {POSITIONS}",
+        )
+    backbone.spec = TINY
+    return backbone
 
 
 def slug(text: str) -> str:

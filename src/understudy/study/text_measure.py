@@ -130,6 +130,8 @@ def measure_profile(
 ) -> None:
     """Put on file how unsure the clean adapter is, and how a mixed model weighs its adapters, text by text.
 
+    What is on file stays, unless it speaks of another mixture, or of none where there is one by now.
+
     Args:
         run: the study's.
         clean: slot 0.
@@ -137,8 +139,9 @@ def measure_profile(
         seed: of the models.
         records: sentences attacked against slot 0; only those that were changed count as attacked.
     """
-    path = run.folder / "evaluation" / f"seed-{seed}" / "profile.json"
-    if path.exists():
+    path = profile_path(run.folder, seed)
+    mixture = None if mixed is None else mixed.sha256
+    if profiled(run.folder, seed, mixture):
         return
     first = next(iter(records.values()), None)
     if first is None:
@@ -158,7 +161,18 @@ def measure_profile(
             part |= {"weights": explained.weights.tolist(), "nearest": list(explained.nearest)}
         found[kind] = part
     names = list(getattr(mixed, "names", ())) if mixed is not None else []
-    write_json(path, {"kinds": found, "slots": names})
+    write_json(path, {"mixture": mixture, "kinds": found, "slots": names})
+
+
+def profile_path(folder: Path, seed: int) -> Path:
+    """Return the file of what `measure_profile` found."""
+    return folder / "evaluation" / f"seed-{seed}" / "profile.json"
+
+
+def profiled(folder: Path, seed: int, mixture: str | None) -> bool:
+    """Return whether the profile on file is that of a mixture, by its SHA-256; None is that of no mixture."""
+    path = profile_path(folder, seed)
+    return path.exists() and read_json(path).get("mixture") == mixture
 
 
 def adaptive_folder(folder: Path, seed: int, key: str, attack: TextAttack) -> Path:

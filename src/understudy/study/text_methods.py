@@ -19,6 +19,8 @@ CLEAN = "clean"
 SLOT_0 = "clean_adapter"
 """The method that is slot 0 and nothing else."""
 _MORE = re.compile(r"\s*\w+\s*=")
+_TELLING = ("preset", "rule", "attack", "scope", "kind", "selection", "mix")
+"""Options whose values say by themselves what they are."""
 _EXPECTED = "NAME or NAME:key=value:key=value, separated by commas"
 
 
@@ -38,9 +40,9 @@ class Chosen:
     @property
     def label(self) -> str:
         """What tables call it."""
-        given = [f"{name} {_short(value)}" for name, value in self.options.items()]
-        told = f" ({', '.join(given)})" if given else ""
-        return f"{type(self.method).__name__}{told}"
+        told = ", ".join(_told(name, value) for name, value in self.options.items())
+        label = catalogue.entry(self.name).label or self.name
+        return f"{label} ({told})" if told else label
 
     @property
     def fidelity(self) -> str:
@@ -157,6 +159,14 @@ def _at(value: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         value = getattr(value, name)
     return value
+
+
+def _told(name: str, value: Any) -> str:
+    """Return an option as a table names it: by its value alone where that says what it is."""
+    if name in _TELLING:
+        return str(value)
+    words = name.replace("_", " ")
+    return words if value is True else f"{words} {_short(value)}"
 
 
 def _short(value: Any) -> str:

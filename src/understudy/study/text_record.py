@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,15 @@ from understudy.runs.files import read_json
 from understudy.runs.provenance import command
 from understudy.runs.run import Run
 from understudy.study.text_bench import Bench, static_folder
-from understudy.study.text_measure import read_records
-from understudy.study.text_methods import CLEAN, Chosen
+from understudy.study.text_measure import profile_path, read_records
+from understudy.study.text_methods import CLEAN
 from understudy.study.text_scores import Found, gains, read_found, scores
+from understudy.study.text_told import Model, gather_told, mean, slots_told, warnings_told
 from understudy.study.withstand_verdict import subject, verdict
 
 FORMAT = 1
 EXAMPLES = 24
 """Attacked sentences on the page, at most."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """One row of a study: slot 0, or what a method made of it."""
-
-    key: str
-    chosen: Chosen
-    facts: Mapping[int, Mapping[str, Any]]
-    """What each seed's training left, as `trained.json` holds it."""
 
 
 def text_record(
@@ -77,8 +67,8 @@ def text_record(
         "scores": {one.key: scores(bench, list(found[one.key].values())) for one in shown},
         "per_seed": {str(seed): {one.key: _seed(found[one.key].get(seed)) for one in shown} for seed in seeds},
         "rows": {"clean": len(bench.test), "static": bench.static_rows, "adaptive": bench.adaptive_rows},
-        "slots": _slots(models),
-        "gather": _gather(models),
+        "slots": slots_told(models),
+        "gather": gather_told(models)[0],
         "profile": _profile(bench, run.folder, seeds),
         "examples": _examples(bench, run.folder, seeds, shown, found),
         "failures": [dict(one) for one in failures],
@@ -87,15 +77,15 @@ def text_record(
         "timing_s": run.timing(),
     }
     record["gains"] = _gains(bench, record, found)
-    record["notes"], record["warnings"] = _notes(bench, models), _warnings(models)
+    record["notes"], record["warnings"] = _notes(bench, models), warnings_told(models, record["slots"])
     record["verdict"] = verdict(record)
     return record
 
 
-def describe_backbone(backbone: Backbone) -> dict[str, Any]:
-    """Return what a record says of the backbone."""
+def describe_backbone(backbone: Backbone, *, spec: str) -> dict[str, Any]:
+    """Return what a record says of the backbone, under the spec that was given: `tiny`, not where it was put."""
     return {
-        "spec": backbone.spec,
+        "spec": spec,
         "sha256": backbone.sha256,
         "architecture": backbone.architecture,
         "layers": backbone.layers,
@@ -139,8 +129,8 @@ def _method(model: Model, found: Sequence[Found]) -> dict[str, Any]:
         "fidelity": "paper" if model.key == CLEAN else chosen.fidelity,
         **{name: facts[0].get(name) for name in ("trained_parameters", "optimiser_steps", "adapter_bytes")},
         "passes": found[0].answers["passes"],
-        "train_s": _mean(one["train_s"] for one in facts if one.get("train_s") is not None),
-        "sentences_per_s": _mean(one.answers["sentences_per_s"] for one in found),
+        "train_s": mean(one["train_s"] for one in facts if one.get("train_s") is not None),
+        "sentences_per_s": mean(one.answers["sentences_per_s"] for one in found),
     }
 
 
@@ -167,35 +157,8 @@ def _gains(bench: Bench, record: Mapping[str, Any], found: Mapping[str, Mapping[
     return result
 
 
-def _slots(models: Sequence[Model]) -> list[dict[str, Any]]:
-    """Return each slot's accuracy on clean sentences, once a seed: models that share slots report the same."""
-    listed: dict[tuple[str, int], dict[str, Any]] = {}
-    for model in models:
-        for seed, facts in model.facts.items():
-            for slot in facts.get("slots", ()):
-                listed.setdefault((slot["name"], seed), {**slot, "seed": seed})
-    return list(listed.values())
-
-
-def _gather(models: Sequence[Model]) -> dict[str, Any]:
-    """Return what attacking training sentences gave, summed over seeds."""
-    listed: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for model in models:
-        for seed, facts in model.facts.items():
-            for spec, counted in facts.get("gather", {}).items():
-                listed.setdefault(spec, {})[seed] = counted
-    counts = ("sentences", "success", "failed", "skipped", "no_candidates")
-    return {
-        spec: {
-            **{name: sum(one[name] for one in by_seed.values()) for name in counts},
-            "queries_mean": _mean(one["queries_mean"] for one in by_seed.values()),
-        }
-        for spec, by_seed in listed.items()
-    }
-
-
 def _profiles(folder: Path, seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
-    paths = {seed: folder / "evaluation" / f"seed-{seed}" / "profile.json" for seed in seeds}
+    paths = {seed: profile_path(folder, seed) for seed in seeds}
     return {seed: read_json(path) for seed, path in paths.items() if path.exists()}
 
 
@@ -315,18 +278,11 @@ def _notes(bench: Bench, models: Sequence[Model]) -> list[str]:
     seeds = {seed for model in models for seed in model.facts}
     if len(own) > len(seeds):
         notes.append("Some methods trained a clean adapter of their own; static attacks are on that of the first row.")
+    if not gather_told(models)[1]:
+        notes.append(
+            "Some methods attacked other training sentences: what attacking them gave is that of the first in each seed."
+        )
     return notes
-
-
-def _warnings(models: Sequence[Model]) -> list[str]:
-    said: dict[str, None] = {}
-    for model in models:
-        for seed, facts in model.facts.items():
-            for slot in facts.get("slots", ()):
-                if slot.get("warning"):
-                    said[f"Seed {seed}: {slot['warning']}"] = None
-            said |= {f"{model.key}, seed {seed}: {line}": None for line in facts.get("warnings", ())}
-    return list(said)
 
 
 def _machine(run: Run) -> dict[str, Any]:
@@ -337,8 +293,3 @@ def _machine(run: Run) -> dict[str, Any]:
 
 def _share(right: Sequence[bool]) -> float:
     return wilson(sum(right), len(right)).value
-
-
-def _mean(values: Iterable[float]) -> float | None:
-    listed = list(values)
-    return math.fsum(listed) / len(listed) if listed else None

@@ -12,12 +12,14 @@ from understudy.study.text_measure import (
     measure_adaptive,
     measure_profile,
     measure_static,
+    profiled,
     read_adaptive,
     read_static,
     static_records,
 )
 from understudy.study.text_methods import CLEAN, SLOT_0, Chosen
-from understudy.study.text_record import Model, describe_backbone, text_record
+from understudy.study.text_record import describe_backbone, text_record
+from understudy.study.text_told import Model
 from understudy.study.text_train import Workshop, slot_0
 
 Announce = Callable[[str], object]
@@ -65,7 +67,7 @@ class TextStudy:
             Model(key, one, {seed: facts for seed in self.seeds if (facts := shop.trained(key, seed)) is not None})
             for key, one in self.rows
         ]
-        backbone = describe_backbone(shop.backbone(self.seeds[-1]))
+        backbone = describe_backbone(shop.backbone(self.seeds[-1]), spec=shop.bench.settings.backbone)
         failures = list(self.failures.values())
         return text_record(shop.bench, shop.run, backbone, models, self.seeds, failures, settings=settings)
 
@@ -81,8 +83,9 @@ class TextStudy:
         bench, run = self.shop.bench, self.shop.run
         done = [key for key, _ in self.rows if read_static(bench, run.folder, key, seed) is not None]
         trained = [key for key, _ in self.rows if self.shop.trained(key, seed) is not None]
-        profile = run.folder / "evaluation" / f"seed-{seed}" / "profile.json"
-        if CLEAN not in trained or (done == trained and (profile.exists() or not bench.attacks)):
+        mixed = next((key for key, one in self.rows if one.name == "adpmixup" and key in trained), None)
+        mixture = None if mixed is None else (self.shop.trained(mixed, seed) or {})["model_sha256"]
+        if CLEAN not in trained or (done == trained and (profiled(run.folder, seed, mixture) or not bench.attacks)):
             return
         self.announce(f"seed {seed}: sentences attacked once, against the clean adapter (static)")
         with self._kept(CLEAN, seed):
@@ -92,7 +95,6 @@ class TextStudy:
                 if key not in done:
                     with self._kept(key, seed):
                         measure_static(bench, run, self.shop.load(key, seed), key, seed, records)
-            mixed = next((key for key, one in self.rows if one.name == "adpmixup" and key in trained), None)
             model = None if mixed is None else self.shop.load(mixed, seed)
             measure_profile(run, clean, model, seed, records)
 

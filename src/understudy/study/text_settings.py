@@ -60,11 +60,13 @@ class TextSettings(BaseModel):
             ConfigError: an attack is not known, has an option that is not, or stands in both lists.
         """
         known, unknown = (parse_text_attacks(text, queries=self.queries) for text in (self.known, self.unknown))
-        if both := [one.spec for one in unknown if one.spec in {other.spec for other in known}]:
+        met = {_kind(other) for other in known}
+        if both := [one.spec for one in unknown if _kind(one) in met]:
             raise ConfigError(
                 f"{both[0]} is known and unknown at once",
                 where="--unknown",
-                fix="name each attack once: as known if models are trained against it",
+                expected="each attack in one of the lists, whatever its budget of queries",
+                fix="name it as known if models are trained against it",
             )
         return known, unknown
 
@@ -97,6 +99,12 @@ class TextSettings(BaseModel):
                 where="--clean-rows",
                 expected="at least as many as --rows: the attacked ones are among them",
             )
+
+
+def _kind(attack: TextAttack) -> str:
+    """Return the spec of an attack without its budget, which makes no other attack of it."""
+    default = type(attack).model_fields["queries"].get_default(call_default_factory=True)
+    return attack.model_copy(update={"queries": default}).spec
 
 
 def _path(text: str | None) -> Path | None:

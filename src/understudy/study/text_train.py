@@ -7,15 +7,15 @@ from typing import Any
 
 from understudy.errors import ConfigError
 from understudy.methods.text_method import TextMethod, TextOutcome
+from understudy.models.text.adapter import adapted_modules
 from understudy.models.text.backbone import Backbone
-from understudy.models.text.extras import transformers
 from understudy.models.text.predictor import TextClassifier
 from understudy.models.text.store import load_text_model, save_text_model
 from understudy.runs.files import read_json, write_json
 from understudy.runs.options import RunOptions
 from understudy.runs.progress import ProgressSink
 from understudy.runs.run import Run
-from understudy.study.text_bench import Bench, load_bench, named_backbone, open_backbone, slug
+from understudy.study.text_bench import Bench, load_bench, named_backbone, open_backbone, slug, untrained_tiny
 from understudy.study.text_methods import CLEAN, SLOT_0, Chosen, text_method
 from understudy.study.text_settings import TINY, TextSettings
 
@@ -138,10 +138,17 @@ def prepared(
             )
     facts: dict[str, object] = {"train_sha256": bench.train.sha256, "test_sha256": bench.test.sha256}
     if settings.backbone == TINY:
-        transformers()  # or half a minute of training would end in its absence
+        _check_places(untrained_tiny(bench), chosen)  # or half a minute of training would end in a refusal
         return bench, {}, facts
     backbone = named_backbone(bench, settings.backbone, seed=options.seed, device=options.torch_device())
+    _check_places(backbone, chosen)
     return bench, {options.seed: backbone}, {**facts, "backbone_sha256": backbone.sha256}
+
+
+def _check_places(backbone: Backbone, chosen: Sequence[Chosen]) -> None:
+    """Refuse methods whose adapters have no place in the backbone."""
+    for one in chosen:
+        adapted_modules(backbone, one.method.adapter)
 
 
 def slot_0(first: Chosen) -> Chosen:

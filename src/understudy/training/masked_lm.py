@@ -42,6 +42,9 @@ TINY = Recipe(
 )
 """How the tiny encoder is trained: 600 steps, about 20 seconds on one slow core."""
 
+POSITIONS = 128
+"""Tokens that a sentence of the tiny encoder may have."""
+
 _CHOSEN, _MISSPELT = 0.15, 0.1  # shares of the tokens and of the words
 _SPREAD = 0.1  # standard deviation of the first weights: 0.02, which suits BERT's width, learns slowly at 64
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -88,7 +91,7 @@ class Speller(nn.Module):
 
 
 def train_tiny(
-    folder: Path, *, seed: int, run: Run, recipe: Recipe = TINY, phase: str = "backbone", max_length: int = 128
+    folder: Path, *, seed: int, run: Run, recipe: Recipe = TINY, phase: str = "backbone", max_length: int = POSITIONS
 ) -> Path:
     """Train a tiny encoder on the embedded synthetic reviews and write it as a Transformers folder.
 

@@ -179,7 +179,7 @@ def test_killed_at_any_write_and_started_again_it_ends_in_the_same_bytes(
     method.run(run=whole, **few)
     folder = tmp_path / "killed"
     found = []
-    for writes in (7, 11):
+    for writes in (7, 13):
         program = KILLED.format(
             tests=str(Path(__file__).parent), backbone=str(toy_folder), writes=writes, run=str(folder)
         )

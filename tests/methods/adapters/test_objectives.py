@@ -14,6 +14,7 @@ from understudy.losses import kl_from_probs, soft_cross_entropy
 from understudy.methods.adapters import amda, freelb, mixkd
 from understudy.models.text.adapter import AdapterConfig, new_adapter
 from understudy.models.text.backbone import Backbone, load_backbone
+from understudy.models.text.full import FullModel
 from understudy.models.text.predictor import Predictor
 from understudy.models.text.slots import SlotModel
 from understudy.training.mixed_states import mixed_at_layer, union
@@ -164,8 +165,28 @@ def test_mixkd_is_the_sum_of_its_three_losses(
         target = share * F.one_hot(LABELS[row], 2) + (1 - share) * F.one_hot(LABELS[other], 2)
         own = -(target * ours.log_softmax(0)).sum()
         plain = F.cross_entropy(network(**double.encode(TEXTS[row : row + 1])), LABELS[row : row + 1])
-        losses.append(float(plain + 0.5 * own + 2.0 * (ours - theirs).square().mean()))
+        losses.append(float((plain + 0.5 * own + 2.0 * (ours - theirs).square().mean()).detach()))
     assert float(found["loss"].detach()) == pytest.approx(sum(losses) / 4, abs=1e-5)  # mixed labels are float32
+
+
+def test_a_whole_model_is_taught_through_its_own_embeddings(
+    toy_folder: Path, double: Backbone, network: SlotModel, batch: SteppedBatch, quick: Make
+) -> None:
+    """Of a whole model the embedding table was trained as well: at a share of 1 it answers to the sentence itself."""
+    other = load_backbone(toy_folder, labels=("no", "yes"), max_length=24, seed=0).to(torch.float64)
+    with torch.no_grad():
+        other.embeddings.weight += 0.5
+    teacher = Predictor(FullModel(other), other)
+    method = quick("mixkd", student_weight=0.0, teacher_weight=1.0, mix_alpha=0.4)
+    pairs = pairs_at(0, batch.step, 4, alpha=0.4, device=torch.device("cpu"))
+    ids, mask = batch.encoded["input_ids"], batch.encoded["attention_mask"]
+    rest = {name: value for name, value in batch.encoded.items() if name != "input_ids"}
+    seen = {**rest, "attention_mask": mask | mask[pairs.partner]}
+    theirs = teacher.network(**seen, inputs_embeds=pairs.mixed(other.embeddings(ids)))
+    ours = network(**seen, inputs_embeds=pairs.mixed(double.embeddings(ids)))
+    plain = F.cross_entropy(network(**batch.encoded), LABELS)
+    found = mixkd.Objective(method, double, teacher, seed=0)(network, batch)
+    assert float(found["loss"].detach()) == pytest.approx(float((plain + F.mse_loss(ours, theirs)).detach()), abs=1e-6)
 
 
 def test_a_mixture_teaches_its_logarithms(toy: Backbone, laid: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from understudy.data.text_set import TextSet
+from understudy.methods.text_facts import parameters_of
+from understudy.models.text.adapter import AdapterConfig
 from understudy.models.text.backbone import Backbone
 from understudy.models.text.peft_files import load_adapter
 from understudy.models.text.predictor import Predictor
@@ -82,4 +84,6 @@ def test_every_kind_of_soup_is_served(
     assert outcome.facts["soup"]["chosen"]
     assert outcome.model.probs(given["data"].texts[:4]).shape == (4, 2)
     whole = sum(value.numel() for value in given["backbone"].model.parameters())
-    assert (outcome.facts["trained_parameters"] == whole) is (values.get("scope") == "full")
+    slot = parameters_of(AdapterConfig(rank=4), given["backbone"])
+    # Every ingredient was trained, whichever of them are served in the end.
+    assert outcome.facts["trained_parameters"] == 3 * (whole if values.get("scope") == "full" else slot)

@@ -10,7 +10,9 @@ greedy; with scope `full` whole models are averaged).
 
 Fidelity: instantiation. There the adapters are those of text domains, here those of attacks; clusters are found by
 k-means and not by a Gaussian mixture, and the target domain is what is expected at prediction: clean sentences,
-attacked ones, or both. Adapters and their start are those of AdpMixup, whose constant-weight control this is.
+attacked ones, or both. Greedy selection keeps attacked sentences back from the attacks' adapters, but the clean one has
+seen their originals, which favours it. Adapters and their start are those of AdpMixup, whose constant-weight control
+this is.
 """
 
 from collections.abc import Sequence
@@ -91,7 +93,10 @@ class AdapterSoup(TextMethod):
         model = self._served(foundation, [made[name] for name in chosen])
         steps = sum(self.fit.steps(len(part.data)) for part in parts)
         steps += self.fit.steps(len(foundation.data)) if self.scope == "full" else 0
-        facts = costs(foundation, model=model.network, steps=steps, seconds=seconds)
+        adapters = [each for each in made.values() if isinstance(each, Adapter)]
+        facts = costs(foundation, model=adapters or model.network, steps=steps, seconds=seconds)
+        if not adapters:  # every ingredient is a whole model
+            facts["trained_parameters"] *= len(made)
         slots = {**served, CLEAN: foundation.victim}
         facts |= {
             "gather": {part.attack.spec: gathered(part.records) for part in parts},

@@ -4,7 +4,9 @@ Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang, Chen: LoRA: Low-Rank Adaptation of 
 arXiv 2106.09685.
 
 Fidelity: paper. LoRA on the query and value projections; the recipe is ours. With `--kind pfeiffer` or `houlsby` it is
-a bottleneck adapter instead (Pfeiffer et al. 2021; Houlsby et al. 2019).
+a bottleneck adapter instead (Pfeiffer et al. 2021; Houlsby et al. 2019), which acts on the output of a block's last
+linear map, before the residual. Sentences are pooled as the backbone's own class for classification does it (BERT: a
+frozen pooler over the first token), not by a mean over tokens.
 """
 
 from collections.abc import Sequence

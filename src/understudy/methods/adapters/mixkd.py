@@ -92,7 +92,13 @@ class MixKD(TextMethod):
         foundation.fit_steps(network, data, self.fit, phase=PHASE, objective=objective)
         model = foundation.serve(network)
         slots = {CLEAN: foundation.victim, "student": model}
-        facts = costs(foundation, model=network, steps=self.fit.steps(len(data)), seconds=foundation.seconds(PHASE))
+        facts = costs(
+            foundation,
+            model=network,
+            steps=self.fit.steps(len(data)),
+            seconds=foundation.seconds(PHASE),
+            on_clean=self.teacher is None or self.on_attacked,
+        )
         facts |= {
             "gather": {spec: gathered(each) for spec, each in records.items()},
             "slots": slot_report(slots, foundation),
@@ -136,7 +142,9 @@ class Objective:
             mixed = {name: value for name, value in batch.encoded.items() if name != "input_ids"}
             mixed["inputs_embeds"] = pairs.mixed(self.backbone.embeddings(batch.encoded["input_ids"]))
             mixed["attention_mask"] = mask | mask[pairs.partner]
-            taught = logits_of(self.teacher, mixed)
+            # A whole model has an embedding table of its own; on one backbone both see the same vectors.
+            seen = pairs.mixed(self.teacher.backbone.embeddings(batch.encoded["input_ids"]))
+            taught = logits_of(self.teacher, {**mixed, "inputs_embeds": seen})
         logits, ours = module(**batch.encoded), module(**mixed)
         plain = hard_cross_entropy(logits, labels, reduction="mean")
         own = soft_cross_entropy(ours, pairs.labels(labels, self.backbone.classes), reduction="batchmean")
