@@ -2,6 +2,8 @@
 export OMP_WAIT_POLICY ?= PASSIVE
 
 PYTHON ?= python3
+# Processes that share the tests, a file at a time, each with one thread.
+TEST_PROCESSES ?= 2
 BIN := .venv/bin
 
 .PHONY: quickstart test format install clean
@@ -13,7 +15,7 @@ test: install  ## make .venv, install, and run everything that CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 format: install  ## format, and fix what the linter can fix
 	$(BIN)/ruff format .

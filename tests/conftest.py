@@ -25,6 +25,15 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random encoder that knows the words of the embedded reviews: good for nothing, and quick."""
+    from understudy.data.reviews import review_words
+    from understudy.models.text.tiny import build_tiny
+
+    return build_tiny(review_words(), tmp_path_factory.mktemp("encoder") / "bert", hidden=32, seed=0)
+
+
+@pytest.fixture(scope="session")
 def records() -> ModuleType:
     """The module of resistance studies whose numbers are made up: `records.made_up(...)`."""
     return _beside("resistance_records")

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from understudy.data.reviews import review_words
-from understudy.models.text.tiny import build_tiny
 from understudy.study import quickstart_text
 
 SMALL = (
@@ -16,24 +14,18 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random encoder: good for nothing, and quick."""
-    return build_tiny(review_words(), tmp_path_factory.mktemp("encoder") / "bert", hidden=32, seed=0)
-
-
-@pytest.fixture(scope="module")
-def adapted(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def adapted(text_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of `adapt adpmixup`."""
     from understudy.cli.app import run
 
     folder = tmp_path_factory.mktemp("adapted") / "run"
-    words = ["adapt", "adpmixup", "--backbone", str(encoder), *SMALL, "--run", str(folder), "--json"]
+    words = ["adapt", "adpmixup", "--backbone", str(text_encoder), *SMALL, "--run", str(folder), "--json"]
     assert run(words) == 0
     return folder
 
 
-def test_adapt_prints_the_table_the_verdict_and_the_page(cli, adapted: Path, encoder: Path) -> None:
-    said = cli("adapt", "adpmixup", "--backbone", encoder, *SMALL, "--run", adapted)  # finished: the result again
+def test_adapt_prints_the_table_the_verdict_and_the_page(cli, adapted: Path, text_encoder: Path) -> None:
+    said = cli("adapt", "adpmixup", "--backbone", text_encoder, *SMALL, "--run", adapted)  # finished: the result again
     assert said.code == 0, said.err
     assert "Clean adapter" in said.out
     assert "static / adaptive" in said.out
@@ -101,8 +93,8 @@ def test_export_refuses_what_is_no_mixture(cli, adapted: Path, tmp_path: Path, w
     assert not (tmp_path / "out").exists()
 
 
-def test_withstand_prints_every_method(cli, encoder: Path, tmp_path: Path) -> None:
-    words = ("withstand", "--backbone", encoder, *SMALL, "--methods", "clean_adapter,adpmixup:rule=pairwise",
+def test_withstand_prints_every_method(cli, text_encoder: Path, tmp_path: Path) -> None:
+    words = ("withstand", "--backbone", text_encoder, *SMALL, "--methods", "clean_adapter,adpmixup:rule=pairwise",
              "--seeds", "1", "--run", tmp_path / "w")  # fmt: skip
     planned = cli(*words, "--dry-run", "--json").json
     assert planned["cost"]["models"] == 2
@@ -144,8 +136,8 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_length_beyond_the_models_is_refused(cli, encoder: Path, tmp_path: Path) -> None:
-    said = cli("adapt", "adpmixup", "--backbone", encoder, "--data", "reviews", "--max-length", "1000")
+def test_a_length_beyond_the_models_is_refused(cli, text_encoder: Path, tmp_path: Path) -> None:
+    said = cli("adapt", "adpmixup", "--backbone", text_encoder, "--data", "reviews", "--max-length", "1000")
     assert said.code == 2
     assert "1000" in said.err
     assert "positions" in said.err
@@ -161,11 +153,11 @@ def test_flags_of_images_are_refused_for_text(cli, adapted: Path) -> None:
 
 
 def test_quickstart_of_the_family_says_that_it_shows_the_mechanics(
-    cli, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli, text_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = {**quickstart_text.TEXT, "data": "reviews[:64]", "rows": 4, "adaptive_rows": 2, "clean_rows": 8}
     monkeypatch.setattr(quickstart_text, "TEXT", small)
-    monkeypatch.setattr("understudy.study.text_bench.train_tiny", lambda *_, **__: encoder)
+    monkeypatch.setattr("understudy.study.text_bench.train_tiny", lambda *_, **__: text_encoder)
     said = cli("quickstart", "--family", "adapters", "--run", tmp_path / "q")
     assert said.code == 0, said.err
     assert "the numbers show the mechanics" in said.out

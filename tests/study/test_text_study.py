@@ -10,10 +10,8 @@ import pytest
 
 from understudy.attacks.text import Record
 from understudy.bank.attacked import AttackedBank
-from understudy.data.reviews import review_words
 from understudy.errors import ConfigError, UnderstudyError
 from understudy.models.text.predictor import Predictor
-from understudy.models.text.tiny import build_tiny
 from understudy.report import adapters_table
 from understudy.runs.interrupts import Interrupted
 from understudy.runs.progress import Silent
@@ -24,29 +22,23 @@ PAIR, RANGE = "adpmixup:rule=pairwise", "adpmixup:rule=clean_range"
 OPTIONS = {"n_adv": 12, "clean_epochs": 2, "clean_learning_rate": 0.01, "fit": {"epochs": 2, "learning_rate": 0.01}}
 
 
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random encoder: good for nothing, and quick."""
-    return build_tiny(review_words(), tmp_path_factory.mktemp("encoder") / "bert", hidden=32, seed=0)
-
-
-def settings(encoder: Path, **given: Any) -> dict[str, Any]:
+def settings(text_encoder: Path, **given: Any) -> dict[str, Any]:
     return {
-        "backbone": str(encoder), "data": "reviews[:96]", "known": "deepwordbug", "unknown": "textbugger", "rows": 8,
+        "backbone": str(text_encoder), "data": "reviews[:96]", "known": "deepwordbug", "unknown": "textbugger", "rows": 8,
         "adaptive_rows": 4, "clean_rows": 24, "queries": 40, **given,
     }  # fmt: skip
 
 
-def study(encoder: Path, *methods: str, seeds: tuple[int, ...] = (0, 1), **given: Any) -> Any:
-    values = {"methods": methods, "seeds": seeds, "text": settings(encoder, **given)}
+def study(text_encoder: Path, *methods: str, seeds: tuple[int, ...] = (0, 1), **given: Any) -> Any:
+    values = {"methods": methods, "seeds": seeds, "text": settings(text_encoder, **given)}
     return make_withstand({**values, "options": OPTIONS, "run": {"device": "cpu"}})
 
 
 @pytest.fixture(scope="module")
-def finished(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(text_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study of two seeds, with two gates over the same adapters."""
     folder = tmp_path_factory.mktemp("withstand") / "study"
-    run_withstand(study(encoder, "adversarial_training", PAIR, RANGE), folder)
+    run_withstand(study(text_encoder, "adversarial_training", PAIR, RANGE), folder)
     return folder
 
 
@@ -135,10 +127,10 @@ def test_profile_and_examples_speak_of_the_same_sentences(record: Mapping[str, A
 
 
 def test_a_finished_study_asks_nobody_again(
-    encoder: Path, finished: Path, record: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+    text_encoder: Path, finished: Path, record: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Predictor, "probs", lambda *_: pytest.fail("asked again"))
-    job = study(encoder, "adversarial_training", PAIR, RANGE)
+    job = study(text_encoder, "adversarial_training", PAIR, RANGE)
     assert run_withstand(job, finished)["scores"] == record["scores"]
     planned = plan_withstand(job, finished)
     assert planned["state"].startswith("finished")
@@ -160,9 +152,9 @@ class StopAt(Silent):
 
 @pytest.mark.parametrize("phase", ["slot-", "attack ", "static textbugger", "adaptive deepwordbug"])
 def test_a_study_that_was_stopped_goes_on_to_the_same_bytes(
-    encoder: Path, finished: Path, tmp_path: Path, phase: str
+    text_encoder: Path, finished: Path, tmp_path: Path, phase: str
 ) -> None:
-    job = study(encoder, "adversarial_training", PAIR, RANGE)
+    job = study(text_encoder, "adversarial_training", PAIR, RANGE)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
         run_withstand(job, tmp_path / "s", progress=StopAt(phase, patch))
     assert not (tmp_path / "s" / "withstand.json").exists()
@@ -171,14 +163,14 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_bytes(
 
 
 def test_a_model_that_fails_is_put_on_record_and_tried_again(
-    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from understudy.methods.adapters.adapter_soup import AdapterSoup
 
     def fail(*_: object, **__: object) -> None:
         raise UnderstudyError("no soup today")
 
-    job = study(encoder, "adapter_soup", "adpmixup", seeds=(0,), unknown="", adaptive_rows=0)
+    job = study(text_encoder, "adapter_soup", "adpmixup", seeds=(0,), unknown="", adaptive_rows=0)
     with monkeypatch.context() as patch:
         patch.setattr(AdapterSoup, "adapt", fail)
         found = run_withstand(job, tmp_path / "s")
@@ -191,8 +183,8 @@ def test_a_model_that_fails_is_put_on_record_and_tried_again(
     assert again["scores"].keys() == {"clean", "adapter_soup", "adpmixup"}
 
 
-def test_one_run_leaves_a_model_its_control_and_a_page(encoder: Path, tmp_path: Path) -> None:
-    job = make_adapt("adpmixup", text=settings(encoder), options=OPTIONS, run_options={"device": "cpu"})
+def test_one_run_leaves_a_model_its_control_and_a_page(text_encoder: Path, tmp_path: Path) -> None:
+    job = make_adapt("adpmixup", text=settings(text_encoder), options=OPTIONS, run_options={"device": "cpu"})
     assert plan_adapt(job, tmp_path / "run")["state"] == "new"
     found = run_adapt(job, tmp_path / "run")
     folder = tmp_path / "run"
@@ -206,7 +198,7 @@ def test_one_run_leaves_a_model_its_control_and_a_page(encoder: Path, tmp_path: 
 
     # Another run with the same ground takes clean adapter and attacked sentences over.
     other = make_adapt(
-        "adversarial_training", text=settings(encoder), options=OPTIONS, run_options={"device": "cpu"},
+        "adversarial_training", text=settings(text_encoder), options=OPTIONS, run_options={"device": "cpu"},
         bank=str(folder),
     )  # fmt: skip
     run_adapt(other, tmp_path / "other")

@@ -92,8 +92,8 @@ def _doubts(record: AdaptersRecord) -> list[str]:
     slots = inverted(record)
     if slots:
         said.append(
-            f"Inverted adapter: by itself that of {listed(slots)} is hardly better than chance on clean text: it has learned "
-            "nothing, or to contradict the clean adapter. The second looks robust in the static protocol and nowhere "
+            f"Inverted adapter: by itself that of {listed(slots)} is hardly better than chance on clean text: it has "
+            "learned nothing, or to contradict the clean adapter. The second looks robust in the static protocol and nowhere "
             "else; more anchors mend it."
         )
     if record.failures:

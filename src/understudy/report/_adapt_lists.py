@@ -1,5 +1,6 @@
 """What took part and what it cost: methods, attacks, adapters one by one, attacked training sentences."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from understudy.report._adapt_read import CLEAN, AdaptersRecord, Slot
@@ -8,12 +9,13 @@ from understudy.report._adapt_words import (
     acquaintance,
     attack_label,
     method_colour,
+    method_label,
     method_of,
     slot_colour,
     slot_label,
-    slot_owners,
 )
 from understudy.report._format import DASH, count, decimal, duration, finite, flatten, magnitude, percent, size
+from understudy.report._robust_words import listed
 from understudy.report._table import Cell, Column, Table, interval_cell
 from understudy.report._words import FIDELITY, value_of
 
@@ -59,17 +61,15 @@ def slots_table(record: AdaptersRecord) -> Table | None:
     heads = [Column("Clean accuracy" if seed is None or len(seeds) == 1 else f"Seed {seed}") for seed in seeds]
     columns = [Column("Adapter", numeric=False), *heads, Column("Warning", numeric=False)]
     rows = []
-    for mine in _rows_of_slots(record, seeds):
+    shown = _rows_of_slots(record, seeds)
+    names = Counter(name for name, _, _ in shown)
+    for name, owners, mine in shown:
         there = [slot for slot in mine if slot is not None]
-        name, owners = there[0].name, next(filter(None, (slot_owners(record, slot) for slot in there)), "")
+        whose = f", of {listed([method_label(record, key) for key in owners])}" if names[name] > 1 else ""
         warnings = list(dict.fromkeys(slot.warning for slot in there if slot.warning))
         rows.append(
             [
-                Cell(
-                    slot_label(record, name),
-                    note=f"{name}, of {owners}" if owners else name,
-                    colour=slot_colour(record, name),
-                ),
+                Cell(slot_label(record, name), note=f"{name}{whose}", colour=slot_colour(record, name)),
                 *(interval_cell(slot.clean_accuracy if slot is not None else None) for slot in mine),
                 Cell("; ".join(warnings) or DASH),
             ]
@@ -77,16 +77,21 @@ def slots_table(record: AdaptersRecord) -> Table | None:
     return Table(columns, rows, caption="Clean accuracy of every adapter by itself")
 
 
-def _rows_of_slots(record: AdaptersRecord, seeds: Sequence[int | None]) -> list[list[Slot | None]]:
-    """Return the adapters of each row, one a seed: those that the same methods have under the same name."""
-    rows: dict[tuple[str, tuple[int | None, ...]], list[Slot | None]] = {}
+def _rows_of_slots(
+    record: AdaptersRecord, seeds: Sequence[int | None]
+) -> list[tuple[str, list[str], list[Slot | None]]]:
+    """Return name, methods and adapters of each row, one a seed: methods share a row where they share them all."""
+    rows: dict[tuple[str, tuple[int | None, ...]], list[str]] = {}
     for name in dict.fromkeys(slot.name for slot in record.slots):
         mine = [(at, slot) for at, slot in enumerate(record.slots) if slot.name == name]
         for model in dict.fromkeys(key for _, slot in mine for key in slot.models or [""]):
             places = {slot.seed: at for at, slot in mine if model in (slot.models or [""])}
             row = tuple(places.get(seed) for seed in seeds)
-            rows[name, row] = [None if at is None else record.slots[at] for at in row]
-    return list(rows.values())
+            rows.setdefault((name, row), []).append(model)
+    return [
+        (name, models, [None if at is None else record.slots[at] for at in row])
+        for (name, row), models in rows.items()
+    ]
 
 
 def gather_table(record: AdaptersRecord) -> Table | None:

@@ -280,7 +280,7 @@ def _notes(bench: Bench, models: Sequence[Model]) -> list[str]:
         notes.append("Some methods trained a clean adapter of their own; static attacks are on that of the first row.")
     if not gather_told(models)[1]:
         notes.append(
-            "Some methods attacked other training sentences: what attacking them gave is that of the first in each seed."
+            "Some methods attacked other training sentences; what came of that is told of the first one in each seed."
         )
     return notes
 
