@@ -9,6 +9,11 @@ from understudy.study.withstand_verdict import subject, verdict
 Accuracies = tuple[float, Sequence[float], Sequence[float]]
 """Clean accuracy, accuracy under each attack in the static protocol, and the same in the adaptive one."""
 
+COMMON = 0.006
+"""By how much sentences of the adaptive attacks are easier than all of the static ones."""
+ON = "training sentences that were not attacked"
+"""What adapters are counted on by themselves."""
+
 LABELS = {
     "clean": ("Clean adapter", "clean_adapter", "paper"),
     "adpmixup": ("AdpMixup", "adpmixup", "instantiation"),
@@ -123,6 +128,7 @@ def made_up(
                 "name": name,
                 "seed": seed,
                 "clean_accuracy": wilson(round(872 * (0.86 - 0.07 * at)), 872).to_json(),
+                "on": ON,
                 "warning": None,
             }
             for seed in seeds
@@ -190,6 +196,8 @@ def _scores(
             found[f"{protocol}_{word}"] = None if means is None else _interval(means, rows[protocol] * len(some))
         means = [_mean([one["clean"], *one[protocol].values()]) for one in mine] if there else None
         found[f"{protocol}_mean"] = None if means is None else _interval(means, rows[protocol] * len(names))
+    common = [_mean([one["clean"], *(value + COMMON for value in one["static"].values())]) for one in mine]
+    found["static_common_mean"] = _interval(common, rows["adaptive"] * len(names)) if names and adaptive else None
     passes = 2 if key == "adpmixup" else 1
     found["adaptive"] = {
         name: {
@@ -211,11 +219,15 @@ def _gains(record: Mapping[str, Any]) -> dict[str, Any]:
     means: dict[str, dict[str, list[float]]] = {}
     for seed in record["per_seed"].values():
         for key, one in seed.items():
-            into = means.setdefault(key, {"clean": [], "static_mean": [], "adaptive_mean": []})
+            into = means.setdefault(
+                key, {"clean": [], "static_mean": [], "static_common_mean": [], "adaptive_mean": []}
+            )
             into["clean"].append(one["clean"])
             for protocol in ("static", "adaptive"):
                 if one[protocol]:
                     into[f"{protocol}_mean"].append(_mean([one["clean"], *one[protocol].values()]))
+            if one["adaptive"]:
+                into["static_common_mean"].append(into["static_mean"][-1] + COMMON)
     return {
         key: {name: _paired(means[mine][name], values) for name, values in one.items()}
         for key, one in means.items()

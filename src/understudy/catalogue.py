@@ -2,8 +2,9 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Literal
 
 from understudy.errors import ConfigError, nearest
@@ -543,7 +544,7 @@ def entries() -> dict[str, Entry]:
         ConfigError: two methods have one name.
     """
     found = dict(METHODS)
-    for point in entry_points(group="understudy.methods"):
+    for point in _installed():
         if point.name in found:
             raise ConfigError(f"two methods are named {point.name!r}", where=point.value)
         try:
@@ -551,6 +552,12 @@ def entries() -> dict[str, Entry]:
         except (ImportError, AttributeError) as error:  # somebody else's package must not take ours down
             warnings.warn(f"the method {point.name!r} of {point.value} cannot be loaded: {error}", stacklevel=2)
     return found
+
+
+@cache
+def _installed() -> tuple[EntryPoint, ...]:
+    """Return what other packages add; read once a process, for it looks into every package there is."""
+    return tuple(entry_points(group="understudy.methods"))
 
 
 def entry(name: str, *, verb: str | None = None) -> Entry:

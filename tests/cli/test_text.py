@@ -8,8 +8,8 @@ import pytest
 from understudy.study import quickstart_text
 
 SMALL = (
-    "--data", "reviews[:64]", "--known", "deepwordbug", "--rows", "6", "--adaptive-rows", "3", "--clean-rows", "12",
-    "--queries", "30", "--n-adv", "10", "--clean-epochs", "1", "--epochs", "1", "--device", "cpu",
+    "--data", "reviews[:48]", "--known", "deepwordbug", "--rows", "4", "--adaptive-rows", "2", "--clean-rows", "8",
+    "--queries", "15", "--n-adv", "8", "--clean-epochs", "1", "--epochs", "1", "--device", "cpu",
 )  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def test_adapt_prints_the_table_the_verdict_and_the_page(cli, adapted: Path, tex
     assert said.code == 0, said.err
     assert "Clean adapter" in said.out
     assert "static / adaptive" in said.out
-    assert "One seed decides nothing" in said.out
+    assert json.loads((adapted / "result.json").read_text())["verdict"]["sentences"][0] in said.out
     assert f"{adapted}/report.html" in said.out
     assert "instantiation" in said.out
 
@@ -59,6 +59,13 @@ def test_evaluate_attacks_the_model_itself_and_goes_on(cli, adapted: Path, tmp_p
     assert one["success"] + one["failed"] + one["skipped"] == 4
     assert found["clean"]["n"] == 300
     assert cli(*words).json == found
+    again = cli(*words[:-1])
+    assert f"report: {tmp_path / 'e'}/report.html" in again.out
+    (tmp_path / "e/report.html").unlink()
+    assert cli("report", tmp_path / "e").code == 0
+    page = (tmp_path / "e/report.html").read_text()
+    assert "textbugger:queries=20" in page
+    assert "What attacks on sentences do to" in page
     plain = cli(*words[:3], "reviews", "--device", "cpu")
     assert plain.code == 0, plain.err
     assert "no attack" in plain.out
@@ -101,7 +108,7 @@ def test_withstand_prints_every_method(cli, text_encoder: Path, tmp_path: Path) 
     assert not (tmp_path / "w").exists()
     said = cli(*words)
     assert said.code == 0, said.err
-    assert "AdpMixup (rule pairwise)" in said.out
+    assert "AdpMixup (pairwise)" in said.out
     assert (tmp_path / "w/withstand.html").is_file()
     again = cli("withstand", "--config", tmp_path / "w/config.toml", "--run", tmp_path / "w", "--json")
     assert again.json["seeds"] == [0]
@@ -120,15 +127,31 @@ def test_withstand_prints_every_method(cli, text_encoder: Path, tmp_path: Path) 
         ("adapt adpmixup --backbone tiny --data reviews --beta 1.5", ("beta", "less than or equal to 1")),
         ("adapt adpmixup --backbone tiny --data reviews --bank none_such", ("no clean adapter",)),
         ("adapt adpmixup --backbone . --data reviews", ("config.json",)),
+        ("adapt adpmixup --backbone tiny --data reviews --similarity-encoder x", ("no attack asked for uses",)),
+        ("adapt clean_adapter --rule hard", ("--rule", "it belongs to adpmixup")),
+        ("withstand --backbone tiny --data reviews --methods adpmixup --preset reveiws", ("did you mean 'reviews'",)),
+        ("withstand --backbone tiny --data reviews --methods adpmixup --seeds 1,1", ("seed 1 is named twice",)),
         ("adapt kd --backbone tiny --data reviews", ("understudy distil kd",)),
+        ("adapt adpmixup --backbone tiny --data reviews --max-length 4096", ("4096", "128 positions")),
+        ("adapt adpmixup --backbone tiny --data reviews --max-length 2 --dry-run", ("5 to 128",)),
+        ("adapt adpmixup --backbone tiny --data reviews --target-modules nosuch", ("no place for a lora", "nosuch")),
+        ("adapt freelb --backbone tiny --data reviews --target-modules nosuch --dry-run", ("no place for a lora",)),
+        (
+            "adapt adpmixup --backbone tiny --data reviews --unknown deepwordbug:queries=100",
+            ("known and unknown at once", "--unknown"),
+        ),
         ("withstand --backbone tiny --data reviews", ("--methods is missing",)),
+        ("withstand --backbone tiny --data reviews --methods adpmixup --max-length 4096 --dry-run", ("128 positions",)),
+        ("withstand --backbone tiny --data reviews --methods adpmixup,adpmixup", ("listed twice",)),
+        ("withstand --backbone tiny --data reviews --methods adpmixup:roole=hard", ("'roole' is no option",)),
         ("withstand --backbone tiny --data reviews --methods adpmixup --seeds x", ("'x' is no whole number",)),
-        ("evaluate tests --data digits --wordnet x", ("attack on sentences",)),
+        ("evaluate tests --data digits --wordnet x", ("models of sentences",)),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_trained(
-    cli, tmp_path: Path, words: str, expected: tuple[str, ...]
+    cli, tmp_path: Path, words: str, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("understudy.study.text_bench.train_tiny", lambda *_, **__: pytest.fail("trained"))
     said = cli(*words.split())
     assert said.code == 2, said.out
     for part in expected:
@@ -136,11 +159,21 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_length_beyond_the_models_is_refused(cli, text_encoder: Path, tmp_path: Path) -> None:
-    said = cli("adapt", "adpmixup", "--backbone", text_encoder, "--data", "reviews", "--max-length", "1000")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--max-length 1000", ("1000", "positions")),
+        ("--target-modules nosuch", ("no place for a lora", "nosuch")),
+        ("--target-modules nosuch --dry-run", ("no place for a lora", "nosuch")),
+    ],
+)
+def test_what_has_no_place_in_the_backbone_is_refused(
+    cli, text_encoder: Path, tmp_path: Path, words: str, expected: tuple[str, ...]
+) -> None:
+    said = cli("adapt", "adpmixup", "--backbone", text_encoder, "--data", "reviews", *words.split())
     assert said.code == 2
-    assert "1000" in said.err
-    assert "positions" in said.err
+    for part in expected:
+        assert part in said.err
     assert not (tmp_path / "runs").exists()
 
 
@@ -149,19 +182,120 @@ def test_flags_of_images_are_refused_for_text(cli, adapted: Path) -> None:
     assert said.code == 2
     assert "--epsilon" in said.err
     assert "classifies text" in said.err
-    assert "--rows" in cli("evaluate", adapted, "--data", "reviews", "--rows", "3").err
+    assert "by --attack" in cli("evaluate", adapted, "--data", "reviews", "--rows", "3").err
+
+
+@pytest.fixture(scope="module")
+def controls(text_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `adapt clean_adapter`."""
+    from understudy.cli.app import run
+
+    folder = tmp_path_factory.mktemp("controls") / "run"
+    words = ["adapt", "clean_adapter", "--backbone", str(text_encoder), *SMALL, "--run", str(folder), "--json"]
+    assert run(words) == 0
+    return folder
+
+
+def test_a_clean_adapter_is_a_model_that_can_be_measured_and_exported(cli, controls: Path, tmp_path: Path) -> None:
+    assert (controls / "model/adapter_config.json").is_file()
+    assert not (controls / "control").exists()
+    found = cli("evaluate", controls, "--data", "reviews", "--device", "cpu", "--json")
+    assert found.json["clean"]["n"] == 300
+    assert found.json["passes"] == 1
+    said = cli("export", controls, "--coefficient", "1", "--out", tmp_path / "one", "--json")
+    assert said.code == 0, said.err
+    assert (tmp_path / "one/adapter_model.safetensors").is_file()
+    assert "--coefficient 1" in cli("export", controls, "--coefficient", "0.5", "--out", tmp_path / "half").err
+
+
+def test_columns_of_sentences_to_evaluate_can_be_named(cli, adapted: Path, tmp_path: Path) -> None:
+    rows = [f"{label}\ta {label} film {at}" for at in range(3) for label in ("negative", "positive")]
+    (tmp_path / "test.tsv").write_text("\n".join(["mark\tsaid", *rows]) + "\n")
+    words = ("evaluate", adapted, "--data", tmp_path / "test.tsv", "--device", "cpu", "--json")
+    assert "--text-column" in cli(*words).err
+    found = cli(*words, "--text-column", "said", "--label-column", "mark")
+    assert found.code == 0, found.err
+    assert found.json["clean"]["n"] == 6
+
+
+def test_a_folder_of_text_that_is_no_model_is_told_what_it_is(cli, adapted: Path, tmp_path: Path) -> None:
+    study = tmp_path / "w"
+    (study / "cells").mkdir(parents=True)
+    (study / "cells/freelb-s0").symlink_to(adapted)
+    (study / "config.toml").write_text('methods = ["freelb"]\n[text]\ndata = "reviews"\n')
+    for words in (("evaluate", study, "--data", "reviews"), ("export", study, "--coefficient", "1", "--out", "x")):
+        said = cli(*words)
+        assert said.code == 2
+        assert "this is a study of several models, and no model" in said.err
+        assert f"name one of {study / 'cells/freelb-s0'}" in said.err
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "config.toml").write_bytes((adapted / "config.toml").read_bytes())
+    assert "has not finished its model" in cli("evaluate", begun, "--data", "reviews").err
+
+
+def test_a_study_and_a_run_do_not_take_each_others_folder_or_configuration(cli, adapted: Path, tmp_path: Path) -> None:
+    study = ("withstand", "--methods", "adpmixup", "--backbone", "tiny", "--data", "reviews", "--run", adapted)
+    for words in (study, (*study, "--dry-run")):
+        assert "this is a run of `adapt`" in cli(*words).err
+    said = cli("withstand", "--config", adapted / "config.toml")
+    assert "the configuration of a run of `adapt`" in said.err
+    assert "`understudy adapt adpmixup`" in said.err
+    (tmp_path / "w.toml").write_text('methods = ["freelb"]\n[text]\ndata = "reviews"\n')
+    assert "use it with `understudy withstand`" in cli("adapt", "freelb", "--config", tmp_path / "w.toml").err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--rank", "4"), "--rank (there 8, now 4)"),
+        (("--clean-epochs", "2"), "--clean-epochs (there 1, now 2)"),
+        (("--n-adv", "6"), "--n-adv (there 8, now 6)"),
+        (("--data", "reviews[:40]"), "--data (there SHA-256"),
+        (("--seed", "1"), "--seed (there 0, now 1)"),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_bank_that_does_not_fit_is_refused_before_a_folder_is_made(
+    cli, adapted: Path, text_encoder: Path, tmp_path: Path, words: tuple[str, str], told: str, dry: bool
+) -> None:
+    line = [
+        "adapt",
+        "adversarial_training",
+        "--backbone",
+        text_encoder,
+        *SMALL,
+        "--bank",
+        adapted,
+        "--run",
+        tmp_path / "r",
+    ]
+    if words[0] in line:
+        line[line.index(words[0]) + 1] = words[1]
+    else:
+        line += words
+    said = cli(*line, *(["--dry-run"] if dry else []))
+    assert said.code == 2
+    assert told in said.err
+    assert "leave out --bank" in said.err
+    assert not (tmp_path / "r").exists()
 
 
 def test_quickstart_of_the_family_says_that_it_shows_the_mechanics(
     cli, text_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = {**quickstart_text.TEXT, "data": "reviews[:64]", "rows": 4, "adaptive_rows": 2, "clean_rows": 8}
-    monkeypatch.setattr(quickstart_text, "TEXT", small)
+    small = {"data": "reviews[:24]", "rows": 4, "adaptive_rows": 2, "clean_rows": 8, "queries": 15}
+    monkeypatch.setattr(quickstart_text, "TEXT", {**quickstart_text.TEXT, **small})
     monkeypatch.setattr("understudy.study.text_bench.train_tiny", lambda *_, **__: text_encoder)
     said = cli("quickstart", "--family", "adapters", "--run", tmp_path / "q")
     assert said.code == 0, said.err
     assert "the numbers show the mechanics" in said.out
+    assert "the tiny encoder is trained first" in said.err
+    assert f"--backbone {tmp_path / 'q'} takes it over" in said.err
     assert (tmp_path / "q/report.html").is_file()
+    found = json.loads((tmp_path / "q/result.json").read_text())
+    assert found["backbone"]["spec"] == "tiny"  # not where it was put
+    assert str(text_encoder) not in (tmp_path / "q/report.html").read_text()
 
 
 def test_help_of_adapt_names_the_second_recipe(cli) -> None:
@@ -170,3 +304,11 @@ def test_help_of_adapt_names_the_second_recipe(cli) -> None:
     for flag in ("--clean-epochs", "--epochs", "--rule", "--known", "--adaptive-rows", "--precision"):
         assert flag in said.out
     assert "--channels-last" not in said.out
+
+
+def test_a_flag_that_no_verb_of_text_has_is_refused(refused) -> None:
+    assert "--epsilon" in refused("adapt", "adpmixup", "--epsilon", "8/255")
+    assert "--methods" in refused("withstand", "--method", "adpmixup")
+    assert "--out" in refused("export", "runs/text", "--coefficient", "0.5")
+    assert "--family" in refused("quickstart", "--family", "adaptors")
+    assert "no text model" in refused("export", "runs/none_such", "--coefficient", "0.5", "--out", "half")

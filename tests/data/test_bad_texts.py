@@ -29,9 +29,71 @@ def test_a_table_without_text_or_label_lists_its_columns(tmp_path: Path) -> None
     assert "the table has: sentence, grade" in message
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_heading_of_unknown_names_is_no_row(tmp_path: Path, suffix: str) -> None:
+    rows = [("fine", "0"), ("bad", "1"), ("worse", "1")]
+    if suffix == ".parquet":
+        pq.write_table(pa.table({"foo": [text for text, _ in rows], "bar": ["0", "1", "1"]}), tmp_path / "t.parquet")
+        content: str | bytes = (tmp_path / "t.parquet").read_bytes()
+    elif suffix == ".jsonl":
+        content = "".join(f'{{"foo": "{text}", "bar": "{label}"}}\n' for text, label in rows)
+    else:
+        content = "foo,bar\n" + "".join(f"{text},{label}\n" for text, label in rows)
+    message = refusal(content, tmp_path, suffix=suffix)
+    assert "no text column" in message
+    assert "name them with --text-column and --label-column; the table has: foo, bar" in message
+    file = tmp_path / f"train{suffix}"
+    data = load_texts(str(file), "train", text_column="foo", label_column="bar")
+    assert (data.texts, data.classes) == (("fine", "bad", "worse"), ("0", "1"))
+
+
+@pytest.mark.parametrize("labels", ["0 1 1", "no yes yes no"])
+def test_a_first_line_with_a_label_of_its_own_is_a_heading(tmp_path: Path, labels: str) -> None:
+    rows = "".join(f"sentence {row}\t{label}\n" for row, label in enumerate(labels.split()))
+    message = refusal(f"foo\tbar\n{rows}", tmp_path)
+    assert "no other row has the label 'bar'" in message
+    assert "train.tsv, line 1" in message
+    assert "--text-column and --label-column; the table has: foo | bar" in message
+    data = load_texts(str(tmp_path / "train.tsv"), "train", text_column="foo", label_column="bar")
+    assert len(data) == len(labels.split())
+    (tmp_path / "train.tsv").write_text(rows)  # without it
+    assert len(load_texts(str(tmp_path / "train.tsv"), "train")) == len(labels.split())
+
+
+def test_counted_columns_do_not_hide_a_heading(tmp_path: Path) -> None:
+    content = "foo,bar\nfine,0\nbad,1\n"
+    message = refusal(content, tmp_path, suffix=".csv", text_column="1", label_column="2")
+    assert "no other row has the label 'bar'" in message
+
+
+def test_two_columns_with_usual_names_are_told_apart_by_the_user(tmp_path: Path) -> None:
+    content = "sentence\ttext\tlabel\tclass\na\tb\t0\t1\nc\td\t1\t0\n"
+    message = refusal(content, tmp_path, label_column="class")
+    assert "several columns could hold the text: sentence, text" in message
+    assert "--text-column sentence" in message
+    assert "several columns could hold the label: label, class" in refusal(content, tmp_path, text_column="text")
+    file = str(tmp_path / "train.tsv")
+    data = load_texts(file, "train", text_column="text", label_column="class")
+    assert (data.texts, data.labels.tolist()) == (("b", "d"), [1, 0])
+    data = load_texts(file, "train", context_column="text", label_column="class")  # one of the two is spoken for
+    assert (data.texts, data.contexts) == (("a", "c"), ("b", "d"))
+
+
+def test_a_set_of_images_is_no_set_of_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"digits is a set of images(.|\n)*reviews"):
+        load_texts("digits", "train")
+    for name, column in (("pictures", "image"), ("films", "text")):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table({column: ["a"], "label": [0]}), tmp_path / name / "train.parquet")
+    monkeypatch.setenv("UNDERSTUDY_DATA", str(tmp_path))
+    with pytest.raises(DataError) as caught:
+        load_texts("zzqx", "train")
+    assert "known: films, reviews. Without a network" in str(caught.value)
+
+
 def test_a_table_of_many_columns_without_a_heading_wants_names(tmp_path: Path) -> None:
     message = refusal("1\tone\ttwo\n0\tthree\tfour\n", tmp_path)
-    assert "the table has: 1, 2, 3, counted, for its first line names none" in message
+    assert "the table has: 1, 2, 3, counted, for its first line names none: 1 | one | two" in message
 
 
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def write(file: Path, rows: list[tuple[str, object]] = ROWS, *, heading: tuple[s
     else:
         mark = "\t" if file.suffix == ".tsv" else ","
         quoted = [(f'"{text}"' if mark == "," else text, str(label)) for text, label in rows]
+        heading = heading or (names if mark == "," else None)  # a .csv file has one
         lines = [mark.join(row) for row in ([heading] if heading else []) + quoted]
         file.write_text("\n".join(lines) + "\n")
     return file
@@ -46,7 +47,8 @@ def test_every_kind_of_file(tmp_path: Path, suffix: str, heading: tuple[str, str
 def test_without_a_heading_the_label_may_come_first(tmp_path: Path, suffix: str) -> None:
     lines = ["1,'tis fine", "2,rain", "1,sun"]
     (tmp_path / f"train{suffix}").write_text("\n".join(lines).replace(",", "\t" if suffix == ".tsv" else ","))
-    data = load_texts(str(tmp_path), "train")
+    counted = {"text_column": "2", "label_column": "1"} if suffix == ".csv" else {}
+    data = load_texts(str(tmp_path), "train", **counted)
     assert data.texts == ("'tis fine", "rain", "sun")
     assert (data.classes, data.labels.tolist()) == (("1", "2"), [0, 1, 0])
 

@@ -34,8 +34,29 @@ def test_gains_are_paired_over_seeds() -> None:
     ours, theirs = [[[True] * 10], [[True] * 9 + [False]]], [[[True] * 8 + [False] * 2], [[True] * 7 + [False] * 3]]
     found = mean_gain(ours, theirs)
     assert found.value == pytest.approx(0.2)
-    assert (found.low, found.high) == pytest.approx((0.2, 0.2))  # each seed gains the same: no spread
     assert found.n == 2
+    # Each seed gains the same: no spread, but ten sentences are not sure of it.
+    one = mean_gain(ours[:1], theirs[:1])
+    assert (found.low, found.high) == pytest.approx((one.low, one.high))
+    assert one.low < 0.2 < one.high
+
+
+def test_seeds_that_agree_are_no_surer_than_their_sentences() -> None:
+    found = share_over_seeds([[True] * 3 + [False] * 3] * 2)
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, wilson(3, 6).low, wilson(3, 6).high))
+    assert found.n == 2
+    nothing = mean_gain([[HALF], [HALF]], [[HALF], [HALF]])
+    assert nothing.low < nothing.value < nothing.high
+    assert nothing.value == 0
+
+
+def test_where_seeds_differ_more_than_their_sentences_the_seeds_count() -> None:
+    found = mean_share([[[True] * 1000], [[True] * 500 + [False] * 500]])
+    student = mean_interval([1.0, 0.5])
+    assert student.low < found.low == 0.0
+    gain = mean_gain([[[True] * 1000], [[True] * 1000]], [[[True] * 1000], [[True] * 900 + [False] * 100]])
+    student = mean_interval([0.0, 0.1])
+    assert (gain.low, gain.high) == pytest.approx((student.low, student.high))
 
 
 def test_a_gain_of_one_seed_is_paired_over_sentences() -> None:
@@ -49,3 +70,5 @@ def test_a_single_estimate_keeps_its_interval() -> None:
     one = Interval(0.7, 0.6, 0.8, 50)
     assert mean_over_seeds([one]) == one
     assert mean_over_seeds([one, Interval(0.9, 0.8, 1.0, 50)]).n == 2
+    twice = mean_over_seeds([one, one])
+    assert (twice.low, twice.high) == pytest.approx((0.6, 0.8))

@@ -49,6 +49,13 @@ def test_every_value_falls_into_one_bin_also_at_and_above_the_end() -> None:
     assert bin_edges(top=1.0, bins=2) == [0.0, 0.5, 1.0]
 
 
+def test_bins_are_fine_enough_for_entropies_that_lie_close_together() -> None:
+    top = math.log(2)
+    counts = histogram([0.678 + at * 0.0015 for at in range(10)], top=top)
+    assert len(bin_edges(top=top)) == len(counts) + 1
+    assert sum(count > 0 for count in counts) >= 8
+
+
 def test_confusion_counts_pairs() -> None:
     counts = confusion(["a", "a", "b"], ["y", "x", "y"], rows=["a", "b"], columns=["x", "y"])
     assert counts == [[1, 1], [0, 1]]

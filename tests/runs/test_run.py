@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from understudy.errors import ConfigError, IntegrityError, StorageError
 from understudy.runs.files import read_json
 from understudy.runs.options import RunOptions
-from understudy.runs.run import Run
+from understudy.runs.provenance import PACKAGES
+from understudy.runs.run import Run, folder_state
 
 MakeRun = Callable[..., Run]
 CONFIG: dict[str, object] = {
@@ -33,6 +34,7 @@ def test_a_new_folder_holds_config_and_environment(make_run: MakeRun) -> None:
     facts = read_json(run.folder / "environment.json")
     assert facts["seed"] == 3
     assert facts["packages"]["torch"] == torch.__version__
+    assert {"tokenizers", "peft"} <= set(PACKAGES)
     assert {"understudy", "python", "platform", "cpu", "device", "command", "started"} <= facts.keys()
     assert run.result is None
 
@@ -174,3 +176,11 @@ def test_a_run_goes_on_only_with_what_it_was_begun_with(tmp_path: Path) -> None:
     (folder / "environment.json").write_text(json.dumps({**begun, "device_type": "cuda"}))
     with pytest.raises(ConfigError, match=r"another kind of device \(there 'cuda', now 'cpu'\)"):
         Run(folder, {}, options)
+
+
+def test_a_table_that_one_configuration_lacks_is_told_value_by_value(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[options.adapter]\nrank = 8\n")
+    with pytest.raises(ConfigError, match=r"configuration: options.adapter.rank \(there 8, now None\)\n"):
+        folder_state(tmp_path, {})
+    with pytest.raises(ConfigError, match=r"options.adapter \(there \{'rank': 8\}, now 'lora'\)"):
+        folder_state(tmp_path, {"options": {"adapter": "lora"}})

@@ -57,28 +57,36 @@ def environment(place: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def start(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def servers(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Iterator[Start]]:
+    """Yield a function that starts command lines, and end its server afterwards; arguments are modules to import."""
+
+    def serve(*modules: str) -> Iterator[Start]:
+        server = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("fork_server.py")), *modules],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        log = tmp_path_factory.mktemp("processes") / "log.txt"
+
+        def begin(*tokens: object, cwd: Path) -> Started:
+            job = {"argv": [str(token) for token in tokens], "cwd": str(cwd), "log": str(log)}
+            server.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
+            server.stdin.flush()  # type: ignore[union-attr]
+            return Started(int(server.stdout.readline()), log, server)  # type: ignore[union-attr]
+
+        with server:
+            yield begin
+        assert server.returncode == 0
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def start(servers: Callable[..., Iterator[Start]]) -> Iterator[Start]:
     """Start a command line in a process of its own; one at a time."""
-    server = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
-    log = tmp_path_factory.mktemp("processes") / "log.txt"
-
-    def begin(*tokens: object, cwd: Path) -> Started:
-        job = {"argv": [str(token) for token in tokens], "cwd": str(cwd), "log": str(log)}
-        server.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
-        server.stdin.flush()  # type: ignore[union-attr]
-        return Started(int(server.stdout.readline()), log, server)  # type: ignore[union-attr]
-
-    with server:
-        yield begin
-    assert server.returncode == 0
+    yield from servers()
 
 
 @pytest.fixture(scope="session")

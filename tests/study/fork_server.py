@@ -7,10 +7,12 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 
-def preload() -> None:
+def preload(modules: Sequence[str]) -> None:
     """Import what a run needs, and compute nothing: threads would not survive the fork."""
     import accelerate  # noqa: F401
     import plotly.graph_objects  # noqa: F401
@@ -18,6 +20,8 @@ def preload() -> None:
     import understudy.cli.method_command
     import understudy.study.measure
 
+    for module in modules:
+        import_module(module)
     # A throughput is no result, and takes a second to measure.
     understudy.study.measure.throughput = lambda model, shape: 1.0  # noqa: ARG005
 
@@ -43,7 +47,7 @@ def child(job: dict[str, Any]) -> None:
 
 def serve() -> None:
     """Answer jobs until standard input ends."""
-    preload()
+    preload(sys.argv[1:])
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:

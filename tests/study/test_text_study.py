@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,25 @@ import pytest
 
 from understudy.attacks.text import Record
 from understudy.bank.attacked import AttackedBank
+from understudy.data import load_texts
 from understudy.errors import ConfigError, UnderstudyError
+from understudy.models.text.backbone import load_backbone
 from understudy.models.text.predictor import Predictor
 from understudy.report import adapters_table
 from understudy.runs.interrupts import Interrupted
 from understudy.runs.progress import Silent
+from understudy.study.text_cut import cut_share
 from understudy.study.text_job import make_adapt, plan_adapt, run_adapt
 from understudy.study.withstand import make_withstand, plan_withstand, run_withstand
 
 PAIR, RANGE = "adpmixup:rule=pairwise", "adpmixup:rule=clean_range"
-OPTIONS = {"n_adv": 12, "clean_epochs": 2, "clean_learning_rate": 0.01, "fit": {"epochs": 2, "learning_rate": 0.01}}
+OPTIONS = {"n_adv": 8, "clean_epochs": 1, "clean_learning_rate": 0.01, "fit": {"epochs": 1, "learning_rate": 0.01}}
 
 
 def settings(text_encoder: Path, **given: Any) -> dict[str, Any]:
     return {
-        "backbone": str(text_encoder), "data": "reviews[:96]", "known": "deepwordbug", "unknown": "textbugger", "rows": 8,
-        "adaptive_rows": 4, "clean_rows": 24, "queries": 40, **given,
+        "backbone": str(text_encoder), "data": "reviews[:48]", "known": "deepwordbug", "unknown": "textbugger",
+        "rows": 4, "adaptive_rows": 2, "clean_rows": 12, "queries": 20, **given,
     }  # fmt: skip
 
 
@@ -65,8 +69,8 @@ def test_every_model_stands_beside_slot_0_in_both_protocols(record: Mapping[str,
     assert [one["key"] for one in record["methods"]] == keys
     assert list(record["scores"]) == keys
     assert [(one["name"], one["known"]) for one in record["attacks"]] == [
-        ("deepwordbug:queries=40", True),
-        ("textbugger:queries=40", False),
+        ("deepwordbug:queries=20", True),
+        ("textbugger:queries=20", False),
     ]
     for scores in record["scores"].values():
         assert scores["static"].keys() == scores["adaptive"].keys() == {one["name"] for one in record["attacks"]}
@@ -74,7 +78,7 @@ def test_every_model_stands_beside_slot_0_in_both_protocols(record: Mapping[str,
             assert 0 <= scores[name]["low"] <= scores[name]["value"] <= scores[name]["high"] <= 1
             assert scores[name]["n"] == 2
     assert record["gains"].keys() == {"clean", "adversarial_training", RANGE}  # of the first AdpMixup
-    assert record["rows"] == {"clean": 24, "static": 8, "adaptive": 4}
+    assert record["rows"] == {"clean": 12, "static": 4, "adaptive": 2}
     assert record["failures"] == []
     headings, rows, _ = adapters_table(record)
     assert len(rows) == 4
@@ -89,15 +93,28 @@ def test_the_means_are_those_of_the_seeds(record: Mapping[str, Any]) -> None:
     assert record["scores"][PAIR]["static_mean"]["value"] == pytest.approx(sum(means) / 2)
 
 
+def test_static_means_stand_beside_adaptive_ones_on_the_same_sentences(record: Mapping[str, Any]) -> None:
+    # Slot 0's static sentences were attacked against itself: on the same ones both protocols say the same.
+    clean = record["scores"]["clean"]
+    assert clean["static_common_mean"] == clean["adaptive_mean"]
+    assert clean["static_common_mean"] != clean["static_mean"]  # two sentences of each seed, and four
+    for one in record["gains"].values():
+        assert one["static_common_mean"]["n"] == 2
+    for key in record["scores"]:
+        if key != PAIR:
+            mine, other = (record["scores"][one]["static_common_mean"]["value"] for one in (PAIR, key))
+            assert record["gains"][key]["static_common_mean"]["value"] == pytest.approx(mine - other)
+
+
 def test_static_sentences_are_those_attacked_against_slot_0(finished: Path, record: Mapping[str, Any]) -> None:
     folder = next(finished.glob("evaluation/seed-0/static/textbugger*"))
     records = [Record.from_json(one) for one in AttackedBank(folder).records()]
-    assert len(records) == 8
+    assert len(records) == 4
     right = sum(one.status == "failed" for one in records)
-    assert record["per_seed"]["0"]["clean"]["static"]["textbugger:queries=40"] == pytest.approx(right / 8)
+    assert record["per_seed"]["0"]["clean"]["static"]["textbugger:queries=20"] == pytest.approx(right / 4)
     # To attack slot 0 itself again would find the same: its adaptive sentences are the first of these.
-    first = sum(one.status == "failed" for one in records[:4])
-    assert record["per_seed"]["0"]["clean"]["adaptive"]["textbugger:queries=40"] == pytest.approx(first / 4)
+    first = sum(one.status == "failed" for one in records[:2])
+    assert record["per_seed"]["0"]["clean"]["adaptive"]["textbugger:queries=20"] == pytest.approx(first / 2)
     assert not list(finished.glob("evaluation/seed-*/clean/adaptive"))
 
 
@@ -115,11 +132,12 @@ def test_gates_share_their_adapters_and_no_test_sentence_is_trained_on(finished:
 
 def test_profile_and_examples_speak_of_the_same_sentences(record: Mapping[str, Any]) -> None:
     profile = record["profile"]
-    assert sum(profile["entropy"]["clean"]) == 16
+    assert sum(profile["entropy"]["clean"]) == 8
     assert len(profile["bins"]) == len(profile["entropy"]["clean"]) + 1
     assert sum(profile["weights"]["clean"]) == pytest.approx(1, abs=1e-5)
-    assert profile["weights"]["slots"] == ["clean", "deepwordbug:queries=40"]
+    assert profile["weights"]["slots"] == ["clean", "deepwordbug:queries=20"]
     assert sum(map(sum, profile["confusion"]["counts"])) == sum(sum(one) for one in profile["entropy"].values())
+    assert record["examples"]
     for one in record["examples"]:
         assert one["original"] != one["attacked"]
         assert one["predictions"].keys() == record["scores"].keys()
@@ -150,37 +168,72 @@ class StopAt(Silent):
         return self
 
 
-@pytest.mark.parametrize("phase", ["slot-", "attack ", "static textbugger", "adaptive deepwordbug"])
-def test_a_study_that_was_stopped_goes_on_to_the_same_bytes(
-    text_encoder: Path, finished: Path, tmp_path: Path, phase: str
-) -> None:
-    job = study(text_encoder, "adversarial_training", PAIR, RANGE)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-        run_withstand(job, tmp_path / "s", progress=StopAt(phase, patch))
+def test_a_study_that_was_stopped_goes_on_to_the_same_bytes(text_encoder: Path, finished: Path, tmp_path: Path) -> None:
+    job = study(text_encoder, "adversarial_training", PAIR, RANGE, seeds=(0,))
+    for phase in ("attack ", "slot-", "static textbugger", "adaptive deepwordbug"):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+            run_withstand(job, tmp_path / "s", progress=StopAt(phase, patch))
     assert not (tmp_path / "s" / "withstand.json").exists()
     run_withstand(job, tmp_path / "s")
-    assert contents(tmp_path / "s") == contents(finished)
+    found, whole = contents(tmp_path / "s"), contents(finished)
+    assert len(whole) == 2 * len(found)  # of two seeds
+    for name, content in found.items():
+        assert whole[name] == content, name
 
 
 def test_a_model_that_fails_is_put_on_record_and_tried_again(
     text_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from understudy.methods.adapters.adapter_soup import AdapterSoup
+    from understudy.methods.adapters.adpmixup import AdpMixup
 
     def fail(*_: object, **__: object) -> None:
-        raise UnderstudyError("no soup today")
+        raise UnderstudyError("no mixture today")
 
-    job = study(text_encoder, "adapter_soup", "adpmixup", seeds=(0,), unknown="", adaptive_rows=0)
+    soup = "adapter_soup:n_adv=6"
+    job = study(text_encoder, soup, "adpmixup", seeds=(0,), unknown="", adaptive_rows=0)
     with monkeypatch.context() as patch:
-        patch.setattr(AdapterSoup, "adapt", fail)
+        patch.setattr(AdpMixup, "adapt", fail)
         found = run_withstand(job, tmp_path / "s")
-    assert [one["what"] for one in found["failures"]] == ["adapter_soup, seed 0"]
-    assert "no soup today" in found["failures"][0]["error"]
-    assert found["scores"].keys() == {"clean", "adpmixup"}
-    assert found["scores"]["adpmixup"]["adaptive_mean"] is None
+    assert [one["what"] for one in found["failures"]] == ["adpmixup, seed 0"]
+    assert "no mixture today" in found["failures"][0]["error"]
+    assert found["scores"].keys() == {"clean", soup}
+    assert found["scores"][soup]["adaptive_mean"] is None
+    assert found["profile"]["weights"] is None
+    assert not [note for note in found["notes"] if "other training sentences" in note]
     again = run_withstand(job, tmp_path / "s")
     assert again["failures"] == []
-    assert again["scores"].keys() == {"clean", "adapter_soup", "adpmixup"}
+    assert again["scores"].keys() == {"clean", soup, "adpmixup"}
+    assert again["profile"]["weights"]["slots"] == ["clean", "deepwordbug:queries=20"]
+    assert again["profile"]["entropy"] == found["profile"]["entropy"]
+    # What the mixture attacked is not what the soup did, and its slot of the same name is another one.
+    assert [note for note in again["notes"] if "other training sentences" in note]
+    assert again["gather"]["deepwordbug:queries=20"]["sentences"] == 6
+    assert [one["models"] for one in again["slots"] if one["name"] == "deepwordbug:queries=20"] == [
+        [soup],
+        ["adpmixup"],
+    ]
+
+
+def test_sentences_that_are_cut_are_told(text_encoder: Path, tmp_path: Path) -> None:
+    job = make_adapt(
+        "clean_adapter",
+        text=settings(text_encoder, max_length=8, known="", unknown=""),
+        options=OPTIONS,
+        run_options={"device": "cpu"},
+    )
+    found = run_adapt(job, tmp_path / "run")
+    (note,) = [line for line in found["notes"] if "were cut" in line]
+    assert "% of the training sentences" in note
+    assert "longer than 8 tokens" in note
+    assert "--max-length" in note
+    backbone = load_backbone(text_encoder, labels=("a", "b"), max_length=8, seed=0)
+    test = load_texts("reviews", "test")
+    long = [len(backbone.tokenizer(text)["input_ids"]) > 8 for text in test.texts]
+    assert cut_share(backbone, test) == pytest.approx(sum(long) / len(long))
+    backbone.max_length = 128
+    assert cut_share(backbone, test) == 0
+    pairs = replace(test.take(range(4)), contexts=("a film",) * 3 + ("film " * 200,))
+    assert cut_share(backbone, pairs) == 0.25
 
 
 def test_one_run_leaves_a_model_its_control_and_a_page(text_encoder: Path, tmp_path: Path) -> None:
@@ -190,10 +243,11 @@ def test_one_run_leaves_a_model_its_control_and_a_page(text_encoder: Path, tmp_p
     folder = tmp_path / "run"
     assert found["kind"] == "adapters"
     assert found["scores"].keys() == {"clean", "adpmixup"}
-    assert found["scores"]["adpmixup"]["clean"]["n"] == 24
+    assert found["scores"]["adpmixup"]["clean"]["n"] == 12
     assert (folder / "model/slots/clean/adapter_config.json").is_file()
     assert (folder / "control/clean/model/adapter_config.json").is_file()
     assert (folder / "report.html").is_file()
+    assert not [line for line in found["notes"] if "were cut" in line]
     assert {path.name for path in (folder / "bank").iterdir()} >= {"clean"}
 
     # Another run with the same ground takes clean adapter and attacked sentences over.

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from understudy.report._format import NBSP, points
 from understudy.study.withstand_verdict import CASES, subject, verdict
 
 
@@ -20,11 +21,12 @@ class TestCases:
     def test_the_adaptive_attacker_takes_the_static_gain_away(self, studies: Any) -> None:
         found = _verdict(studies.made_up(studies.STATIC_ONLY))
         assert found["case"] == "static_only"
-        first = "An attacker who adapts takes the gain of AdpMixup (an independent instantiation) away."
-        assert found["sentences"][0] == first
-        assert "59.1 % (56.2 to 61.9) on sentences attacked beforehand (static), 20.9 points" in found["words"]
-        assert "32.0 % (29.1 to 34.8) attacked itself (adaptive), 0.3 points" in found["words"]
-        assert "below the clean adapter attacked in the same way" in found["words"]
+        assert found["sentences"][:3] == [
+            "An attacker who adapts takes the gain of AdpMixup away.",
+            "Mean of clean and attacked accuracy against the clean adapter, on the same 60 sentences: static +20.9 "
+            "points (+19.5 to +22.3), adaptive \N{MINUS SIGN}0.3 points (\N{MINUS SIGN}1.7 to +1.1).",
+            "Clean accuracy against it: \N{MINUS SIGN}0.5 points (\N{MINUS SIGN}0.9 to \N{MINUS SIGN}0.1).",
+        ]
 
     def test_a_small_rest_is_most_of_it_taken_away(self, studies: Any) -> None:
         rest = (0.858, (0.493, 0.500, 0.507), (0.183, 0.350, 0.200))
@@ -40,7 +42,7 @@ class TestCases:
     def test_clean_accuracy_pays(self, studies: Any) -> None:
         found = _verdict(studies.made_up(studies.COSTLY))
         assert found["case"] == "costs_clean"
-        assert "74.5 % (73.7 to 75.4), 11.8 points (11.4 to 12.2) below the clean adapter" in found["words"]
+        assert "Clean accuracy against it: \N{MINUS SIGN}11.8 points" in found["words"]
 
     def test_that_the_gain_is_gone_comes_before_what_it_costs(self, studies: Any) -> None:
         clean, static, _ = studies.COSTLY
@@ -66,7 +68,7 @@ class TestUndecided:
     def test_one_seed(self, studies: Any) -> None:
         found = _verdict(studies.made_up(studies.HOLDS, seeds=(0,)))
         assert found["case"] == "inconclusive"
-        assert found["sentences"][0] == "One seed decides nothing on AdpMixup (an independent instantiation)."
+        assert found["sentences"][0] == "One seed decides nothing on AdpMixup."
 
     def test_one_seed_still_tells_that_the_gain_is_gone(self, studies: Any) -> None:
         found = _verdict(studies.made_up(studies.STATIC_ONLY, seeds=(0,)))
@@ -101,8 +103,8 @@ class TestUndecided:
         found = _verdict(studies.made_up(adaptive=False))
         assert found["case"] == "inconclusive"
         assert "No attacker who adapts was let loose" in found["words"]
-        assert "(static)" in found["words"]
-        assert "(adaptive)" not in found["words"]
+        assert "against the clean adapter: static +20.9 points (+19.5 to +22.3) on 150 sentences." in found["words"]
+        assert "adaptive" not in found["words"]
 
     def test_no_attack(self, studies: Any) -> None:
         found = _verdict(studies.made_up(attacks=()))
@@ -113,6 +115,55 @@ class TestUndecided:
         found = verdict(studies.made_up() | {"gains": {}})
         assert found["case"] == "inconclusive"
         assert "Nothing was measured" in found["words"]
+
+
+class TestChance:
+    """A clean adapter that is not surely better than chance leaves nothing to judge."""
+
+    @pytest.mark.parametrize(("low", "case"), [(0.55, "inconclusive"), (0.551, "holds_adaptive")])
+    def test_of_two_classes(self, studies: Any, low: float, case: str) -> None:
+        record = studies.made_up(studies.HOLDS)
+        record["scores"]["clean"]["clean"] |= {"value": 0.6, "low": low, "high": 0.65}
+        found = verdict(record)
+        assert found["case"] == case
+        assert found["sentences"][0].startswith("The clean adapter is not surely better than chance") == (low == 0.55)
+
+    def test_of_more_classes(self, studies: Any) -> None:
+        record = studies.made_up(studies.HOLDS)
+        record["data"]["classes"] = ["a", "b", "c", "d"]
+        record["scores"]["clean"]["clean"] |= {"value": 0.35, "low": 0.31, "high": 0.39}
+        assert verdict(record)["case"] == "holds_adaptive"
+
+
+class TestSameSentences:
+    """What is left of a static gain is counted on the sentences of the adaptive attacks."""
+
+    @pytest.mark.parametrize(("common", "case"), [(0.15, "holds_adaptive"), (0.30, "static_only")])
+    def test_what_is_kept(self, studies: Any, common: float, case: str) -> None:
+        record = studies.made_up(studies.HOLDS)
+        gain = record["gains"]["clean"]
+        gain["static_mean"] |= {"value": 0.22, "low": 0.2, "high": 0.24}
+        gain["adaptive_mean"] |= {"value": 0.12, "low": 0.1, "high": 0.14}
+        gain["static_common_mean"] = {"value": common, "low": 0.1, "high": 0.4, "n": 3}
+        found = verdict(record)
+        assert found["case"] == case
+        assert f"on the same 60 sentences: static +{100 * common:.1f} points" in found["words"]
+
+    def test_an_older_record_names_both_numbers_of_sentences(self, studies: Any) -> None:
+        record = studies.made_up()
+        for gain in record["gains"].values():
+            del gain["static_common_mean"]
+        said = verdict(record)["sentences"][1]
+        assert "+22.3) on 150 sentences, adaptive" in said
+        assert said.endswith(" on 60 sentences.")
+
+
+@pytest.mark.parametrize("value", [-0.0125, 0.0125, 0.1245, -0.00049])
+def test_points_are_rounded_as_on_the_page(studies: Any, value: float) -> None:
+    record = studies.made_up()
+    record["gains"]["clean"]["clean"] = {"value": value, "low": value, "high": value, "n": 3}
+    shown = points(value).replace(NBSP, " ")
+    assert f"Clean accuracy against it: {shown}." in verdict(record)["words"]
 
 
 class TestWhom:
@@ -135,16 +186,10 @@ class TestWhom:
         assert (found["case"], found["subject"]) == ("inconclusive", None)
         assert "nothing to compare" in found["words"]
 
-    def test_only_an_instantiation_is_named_as_one(self, studies: Any) -> None:
-        record = studies.made_up()
-        for method in record["methods"]:
-            method["fidelity"] = "paper"
-        assert "instantiation" not in verdict(record)["words"]
-
-    def test_a_label_in_brackets_takes_the_word_in(self, studies: Any) -> None:
+    def test_it_is_called_by_its_label(self, studies: Any) -> None:
         record = studies.made_up()
         record["methods"][1]["label"] = "AdpMixup (rule pairwise)"
-        assert "AdpMixup (rule pairwise; an independent instantiation)" in verdict(record)["words"]
+        assert verdict(record)["sentences"][0].endswith("the gain of AdpMixup (rule pairwise) away.")
 
 
 class TestRivals:
@@ -152,14 +197,16 @@ class TestRivals:
 
     def test_one_behind_and_one_ahead(self, studies: Any) -> None:
         last = _verdict(studies.made_up())["sentences"][-1]
-        assert "static, AdpMixup, pairwise, 4.2 points (2.8 to 5.6) below it" in last
-        assert "adaptive, Adversarial training, 1.4 points (0.0 to 2.7) above it, which may be chance" in last
+        assert last == (
+            "Against the best of the others: static +4.2 points (AdpMixup, pairwise), adaptive \N{MINUS SIGN}1.4 "
+            "points (Adversarial training, which may be chance)."
+        )
 
     def test_none(self, studies: Any) -> None:
-        assert "strongest" not in _verdict(studies.made_up(rivals={}))["words"]
+        assert "best of the others" not in _verdict(studies.made_up(rivals={}))["words"]
 
     @pytest.mark.parametrize("difference", [0.0, 0.0004, -0.0004])
     def test_level(self, studies: Any, difference: float) -> None:
         record = studies.made_up(studies.IDLE)
         record["gains"]["clean"]["clean"] = {"value": difference, "low": -0.01, "high": 0.01, "n": 3}
-        assert "level with the clean adapter" in verdict(record)["words"]
+        assert "Clean accuracy against it: 0.0 points (" in verdict(record)["words"]

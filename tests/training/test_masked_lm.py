@@ -128,6 +128,7 @@ def test_the_encoder_is_a_folder_of_transformers_and_made_once(make_run, tmp_pat
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     loaded = load_backbone(folder, labels=("negative", "positive"), max_length=128, seed=0)
     assert set(review_words()) <= set(loaded.tokenizer.get_vocab())
+    assert loaded.synthetic  # whoever is given the folder knows it
     train_tiny(folder, seed=0, run=make_run("two"), recipe=SHORT)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 

@@ -25,7 +25,7 @@ class Verb:
 
 VERBS = {
     "quickstart": Verb(
-        "Distil a classifier of digits without its data, beside its controls: a first look, no download.",
+        "Take a first look, without a download: distillation without data, or text classifiers under attack.",
         (
             "understudy quickstart",
             "understudy quickstart --seed 1 --run runs/quickstart-1",
@@ -64,23 +64,27 @@ VERBS = {
     "extract": Verb(
         "Copy an encoder that you own or may test, within a budget of queries, and measure the copy.",
         (
-            "understudy extract rda --target runs/encoder --surrogate cnn --data digits --budget 1000",
-            "understudy extract conventional --target onnx:encoder.onnx --surrogate resnet18 --data images",
+            "understudy extract rda --target runs/encoder --surrogate cnn --data digits \\",
+            "  --budget 1000",
+            "understudy extract conventional --target onnx:encoder.onnx \\",
+            "  --surrogate resnet18 --data images",
         ),
     ),
     "adapt": Verb(
         "Train adapters of a frozen language model to classify text, and attack what comes of it.",
         (
-            "understudy adapt adpmixup --backbone tiny --data reviews --preset reviews --run runs/text",
-            "understudy adapt adpmixup --backbone path/to/encoder --data sst2[:2000] --preset sst2 \\",
-            "  --known deepwordbug,pwws --unknown textbugger",
+            "understudy adapt adpmixup --backbone tiny --data reviews --preset reviews \\",
+            "  --run runs/text",
+            "understudy adapt adpmixup --backbone path/to/encoder --data sst2[:2000] \\",
+            "  --preset sst2 --known deepwordbug,pwws --unknown textbugger",
         ),
     ),
     "withstand": Verb(
         "Train text classifiers with every method and seed, attack them all, and report which withstand it.",
         (
-            "understudy withstand --backbone tiny --data reviews --preset reviews --seeds 3 \\",
-            "  --methods adversarial_training,adapter_soup,adpmixup --known deepwordbug --run runs/w",
+            "understudy withstand --backbone tiny --data reviews --preset reviews \\",
+            "  --methods adversarial_training,adapter_soup,adpmixup --seeds 3 \\",
+            "  --known deepwordbug --run runs/w",
             "understudy withstand --config runs/w/config.toml --run runs/w",
         ),
     ),
@@ -95,7 +99,8 @@ VERBS = {
         "Copy an encoder with every method, budget and defence asked for, and report what the copies are worth.",
         (
             "understudy audit --target runs/encoder --surrogate cnn --data digits \\",
-            "  --methods rda,conventional --budgets 100,1000 --defences none,rounding:1,topk:5 \\",
+            "  --methods rda,conventional --budgets 100,1000 \\",
+            "  --defences none,rounding:1,topk:5 \\",
             "  --owner 'My Company' --authorised-by 'Jane Doe'",
             "understudy audit --config runs/audit/config.toml",
         ),
@@ -113,6 +118,7 @@ VERBS = {
             "understudy evaluate runs/student --data digits --teacher runs/teacher",
             "understudy evaluate runs/student --data cifar10 --epsilon 8/255 \\",
             "  --attack fgsm,pgd20,cw,autoattack --rows 1000 --against runs/other",
+            "understudy evaluate runs/text --data reviews --attack textbugger --rows 100",
         ),
     ),
     "report": Verb(

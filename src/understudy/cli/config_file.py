@@ -31,6 +31,13 @@ def read_config(path: Path, name: str, verb: str) -> dict[str, Any]:
         ConfigError: the file cannot be read, is no TOML, has an unknown key, or is for another method.
     """
     file = read_toml(path, example='student = "mlp", and the method\'s values under [options]')
+    if verb == "adapt" and "methods" in file and "text" in file:
+        raise ConfigError(
+            "this is the configuration of a study of `withstand`",
+            where=path,
+            expected="that of a run of `adapt`",
+            fix="use it with `understudy withstand`",
+        )
     for key, value in file.items():
         _check(path, key, value, verb)
     if file.get("method", name) != name:

@@ -39,6 +39,9 @@ def evaluate(
     vectors: str | None = None,
     masked_lm: str | None = None,
     similarity_encoder: str | None = None,
+    text_column: str | None = None,
+    context_column: str | None = None,
+    label_column: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     run: Path | None = None,
     fresh: Switch = False,
@@ -50,14 +53,17 @@ def evaluate(
     With --attack, every image is judged by the attack that is worst for it, a folder keeps what is found, and the same
     command again goes on. Signs that the number cannot be believed stop the verdict. Lists are separated by commas.
 
-    A text model is attacked itself (the adaptive protocol), by attacks on sentences such as deepwordbug,pwws.
+    A text model is attacked itself (the adaptive protocol), by attacks on sentences; without --attack its accuracy on
+    the test sentences is measured.
 
     Args:
         model: A run or model folder, hf:NAME, timm:NAME or python:module:factory.
-        data: Data set: digits, a name, a folder or a Parquet file.
+        data: Images: digits, a name, a folder or a Parquet file; for a text model sentences: reviews, a name, a
+            folder or a file.
         teacher: What to compare its answers with; a model as above.
         split: Part of the data set.
-        attack: Attacks by name, such as fgsm,pgd20,cw,autoattack; pgd20 is always among them.
+        attack: Attacks by name: on images such as fgsm,pgd20,cw,autoattack, pgd20 always among them; on sentences
+            such as deepwordbug,pwws.
         epsilon: Largest change, in pixel units of [0, 1], such as 8/255 or 0.03 (default in linf: 8/255).
         norm: Measure of the change: its largest pixel or its Euclidean length (default: linf).
         rows: Images or sentences to attack, the same ones in every evaluation (default: all).
@@ -72,6 +78,9 @@ def evaluate(
         vectors: Text file of word vectors, likewise.
         masked_lm: Folder of a masked language model, likewise.
         similarity_encoder: Folder of a sentence encoder, likewise.
+        text_column: Column of the sentences of a text model, if its name does not tell.
+        context_column: Column of the first text of each pair, likewise.
+        label_column: Column of the labels, likewise.
         device: Where to run; auto takes a GPU if there is one.
         run: Folder of an evaluation under attack (default: runs/ and a name made from the settings).
         fresh: Start over in a new folder instead of resuming.
@@ -84,7 +93,8 @@ def evaluate(
     }  # fmt: skip
     on_text = {
         "queries": queries, "wordnet": wordnet, "synonyms": synonyms, "vectors": vectors, "masked_lm": masked_lm,
-        "similarity_encoder": similarity_encoder,
+        "similarity_encoder": similarity_encoder, "text_column": text_column, "context_column": context_column,
+        "label_column": label_column,
     }  # fmt: skip
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch size {batch_size}", where="--batch-size", expected="at least 1")
@@ -94,7 +104,7 @@ def evaluate(
             {**common, **under_attack, **on_text, "attacks": attack, "device": device}, out=out, json=json
         )
         return
-    refuse(on_text, "an attack on sentences, and this model classifies images")
+    refuse(on_text, "models of sentences, and this one classifies images")
     if attack is not None:
         evaluate_attack({**common, **under_attack, "attacks": attack, "device": device}, out=out, json=json)
         return

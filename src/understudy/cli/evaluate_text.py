@@ -6,16 +6,19 @@ from typing import Any
 
 from rich.console import Console
 
-from understudy.cli.printing import how_to_go_on, percent, plain_table, print_json, spread
+from understudy.cli.printing import how_to_go_on, percent, plain_table, print_json, print_table, spread
 from understudy.errors import ConfigError
 
+_COLUMNS = ("text_column", "context_column", "label_column")
 _IMAGES = ("teacher", "epsilon", "norm", "sweep", "against", "acknowledge", "batch_size")
 
 
 def is_text(model: str) -> bool:
-    """Return whether a folder holds a text model, without loading it."""
+    """Return whether a folder holds a text model, without loading it; refuse runs of text that are no model."""
     from understudy.models.text.store import is_text_model
+    from understudy.study.text_folder import check_is_model
 
+    check_is_model(model)
     return is_text_model(model)
 
 
@@ -51,7 +54,8 @@ def evaluate_text_model(values: Mapping[str, Any], *, out: Path | None, json: bo
         raise ConfigError("text models are evaluated on test sentences", where="--split", fix="leave it out")
     own = {name: given.pop(name) for name in ("run", "fresh", "seed", "device")}
     if given["attacks"] is None:
-        refuse({**own, "device": None, **given, "model": None, "data": None}, "an evaluation under attack")
+        clean = dict.fromkeys(("device", "model", "data", *_COLUMNS))
+        refuse({**own, **given, **clean}, "an evaluation under attack, by --attack")
     options = {"seed": own["seed"] or 0, "device": own["device"]}
     job = make_text_evaluation(given, options=options)
     folder = own["run"] or job.default_folder()
@@ -76,7 +80,7 @@ def _print(found: Mapping[str, Any]) -> None:
         rate = "–" if one["success_rate"] is None else percent(one["success_rate"])
         changed = "–" if one["changed_share"] is None else f"{one['changed_share']:.1%}"
         table.add_row(f"{name}, adaptive", spread(one["accuracy"]), rate, f"{one['queries']:.1f}", changed)
-    console.print(table)
+    print_table(console, table)
     rows = found["data"]
     console.print(
         f"{rows['rows']} sentences; {found['passes']:g} passes a sentence, {found['sentences_per_s']:,.0f} sentences/s"
@@ -87,4 +91,5 @@ def _print(found: Mapping[str, Any]) -> None:
             f"{one['exhausted']} out of queries, {one['no_candidates']} without a word to change"
         )
     if "folder" in found:
+        console.print(f"report: {found['folder']}/report.html")
         console.print(f"run:    {found['folder']}")

@@ -10,6 +10,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+_WIDEST = 10_000
+"""Columns of a terminal on which every table fits."""
+_LEAST = 12
+"""Columns that words of a table keep on the narrowest terminal."""
+
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object and nothing else."""
@@ -103,6 +108,50 @@ def plain_table(*headings: str, numbers: int = 3) -> Table:
         whole = position == 0 or last
         table.add_column(heading, justify="right" if last else "left", no_wrap=whole, overflow="fold")
     return table
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table with every number whole: as wide as it is into a pipe, in parts on a terminal too narrow for it."""
+    whole = _width(console, table)
+    if whole > console.width and not console.is_terminal:
+        narrow, console.width = console.width, whole
+        console.print(table)
+        console.width = narrow
+        return
+    for part in [table] if whole <= console.width else _parts(console, table):
+        console.print(part)
+
+
+def _width(console: Console, table: Table) -> int:
+    """Return the columns that a table takes on a console that is as wide as it likes."""
+    return console.measure(table, options=console.options.update(width=_WIDEST)).maximum
+
+
+def _parts(console: Console, table: Table) -> list[Table]:
+    """Return tables that fit, each with the columns of words and as many columns of numbers as there is room for."""
+    numbers = [place for place, column in enumerate(table.columns) if column.justify == "right"]
+    parts: list[list[int]] = [[]]
+    for place in numbers:
+        if parts[-1] and _width(console, _taken(console, table, [*parts[-1], place])) > console.width:
+            parts.append([])
+        parts[-1].append(place)
+    found = [_taken(console, table, part) for part in parts]
+    found[-1].caption = table.caption
+    return found
+
+
+def _taken(console: Console, table: Table, numbers: list[int]) -> Table:
+    """Return the table with some of its columns of numbers; words give way, so that the numbers stay whole."""
+    part = Table(box=table.box, pad_edge=False)
+    places = [place for place, one in enumerate(table.columns) if place in numbers or one.justify != "right"]
+    for place in places:
+        column, number = table.columns[place], place in numbers
+        most = None if number else max(_LEAST, console.width // 3)
+        part.add_column(column.header, justify=column.justify, no_wrap=number, overflow="fold", max_width=most)
+    cells = [list(table.columns[place].cells) for place in places]
+    for row in zip(*cells, strict=True):
+        part.add_row(*row)
+    return part
 
 
 def percent(interval: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from understudy.cli.flags import whole_numbers
-from understudy.cli.printing import how_to_go_on, plain_table, print_json, print_plan
+from understudy.cli.printing import how_to_go_on, plain_table, print_json, print_plan, print_table
 from understudy.errors import ConfigError, UnderstudyError
 
 Whole = Annotated[int | None, Parameter(converter=whole_numbers)]
@@ -101,7 +101,7 @@ def show_study(
     for row in rows:
         shown.add_row(*row)
     shown.caption = caption
-    console.print(shown)
+    print_table(console, shown)
     for line in lines:
         console.print(line)
     console.print(f"report: {found['folder']}/{page}")

@@ -57,7 +57,8 @@ def withstand(
 
     Args:
         backbone: Frozen language model: a Transformers folder, a hub name, or tiny (trained on the spot).
-        data: Labelled sentences: reviews (embedded), a name, a folder or a file; NAME[:2000] for some training rows.
+        data: Labelled sentences: reviews (embedded), a name, or a folder with train and test; NAME[:2000] for fewer
+            to train.
         methods: Methods with their options, such as adversarial_training,adpmixup,adpmixup:rule=pairwise.
         known: Attacks that models are trained against, such as deepwordbug,pwws (default: deepwordbug).
         unknown: Attacks that no model has met in training, such as textbugger.
@@ -127,6 +128,13 @@ def withstand(
 
 def _check_shapes(file: Mapping[str, Any], where: Path | None) -> None:
     """Refuse a file with unknown keys, or with values that are no table or no list where one belongs."""
+    if "method" in file and "text" in file and "methods" not in file:
+        raise ConfigError(
+            "this is the configuration of a run of `adapt`, of one method",
+            where=where,
+            expected="that of a study of `withstand`",
+            fix=f"use it with `understudy adapt {file['method']}`, or write methods = [{file['method']!r}]",
+        )
     for name, value in file.items():
         if name not in _KEYS:
             raise ConfigError(f"unknown key {name!r}", where=where, fix=nearest(name, _KEYS))

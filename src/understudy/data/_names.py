@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from understudy.errors import DataError, nearest
@@ -72,10 +72,21 @@ def locate(source: str, *, suffixes: Sequence[str], expected: str) -> Path | Non
     raise DataError("no such file or folder", where=path, expected=expected, fix=fix)
 
 
-def unknown_name(name: str, *, embedded: str, suffixes: Sequence[str]) -> DataError:
-    """Return the error for a name that is neither on this machine nor on the hub."""
+def unknown_name(
+    name: str, *, embedded: str, suffixes: Sequence[str], fits: Callable[[Path], bool] = lambda _: True
+) -> DataError:
+    """Return the error for a name that is neither on this machine nor on the hub.
+
+    Args:
+        name: what was asked for.
+        embedded: name of the set that is always there.
+        suffixes: endings of files that hold a set.
+        fits: whether a folder or file under `$UNDERSTUDY_DATA` is worth offering.
+    """
     root = os.environ.get(ROOT_VARIABLE)
-    near = nearest(name, [embedded, *(children(Path(root), sets=suffixes) if root else [])])
+    here = [child for child in children(Path(root), sets=suffixes) if fits(Path(root, child))] if root else []
+    near = nearest(name, [embedded, *here])
+    near += "" if near.endswith("?") else "."
     return DataError(
         f"no data set {name!r}",
         where=f"${ROOT_VARIABLE} ({root or 'not set'}), the working folder and the Hugging Face hub",

@@ -130,8 +130,9 @@ def _choose(table: Table, columns: Columns, where: str) -> Columns:
     for wanted in columns.wanted:
         if wanted not in table.columns:
             raise _absent(f"no column {wanted!r}", table, where)
-    label = columns.label or _usual(table, LABEL_COLUMNS)
-    text = columns.text or _usual(table, TEXT_COLUMNS)
+    taken = set(columns.wanted)
+    label = columns.label or _usual(table, LABEL_COLUMNS, taken, where)
+    text = columns.text or _usual(table, TEXT_COLUMNS, taken, where)
     if not table.named and len(table.columns) == 2:
         text, label = _headless(table, text, label, where)
     if text is None:
@@ -140,12 +141,41 @@ def _choose(table: Table, columns: Columns, where: str) -> Columns:
         raise _absent("no label column: the labels are absent", table, where)
     if len({text, label, columns.context}) < 3:
         raise DataError("one column for two things", where=where, expected="a column each for text, context and label")
+    if not table.named:
+        _check_no_heading(table, label)
     return Columns(text, columns.context, label)
 
 
-def _usual(table: Table, names: Sequence[str]) -> str | None:
+def _usual(table: Table, names: Sequence[str], taken: set[str], where: str) -> str | None:
+    """Return the one column with a usual name, None if there is none; `taken` ones serve for something else."""
     plain = {name.casefold(): name for name in table.columns}
-    return next((plain[name] for name in names if name in plain), None)
+    usual = [plain[name] for name in names if name in plain]
+    found = [name for name in usual if name not in taken] or usual[:1]
+    if len(found) > 1:
+        what, flag = ("label", "--label-column") if names is LABEL_COLUMNS else ("text", "--text-column")
+        raise DataError(
+            f"several columns could hold the {what}: {', '.join(found)}",
+            where=where,
+            expected="one column with a usual name, or a word on which it is",
+            fix=f"name it: {flag} {found[0]}",
+        )
+    return found[0] if found else None
+
+
+def _check_no_heading(table: Table, label: str) -> None:
+    """Refuse a first line that names the columns in words of its own: it would be a row, of a class of its own."""
+    first, *rest = (str(cell).strip() for cell in table.columns[label])
+    numbers = bool(rest) and all(_whole(cell) for cell in rest)
+    repeated = 1 < len(set(rest)) <= len(rest) // 2
+    if _whole(first) or first in rest or not (numbers or repeated):
+        return
+    raise DataError(
+        f"the first line looks like a heading: no other row has the label {first[:40]!r}",
+        where=table.places[0],
+        expected=f"a row like the others, or usual names: {TEXT_COLUMNS[0]} and {LABEL_COLUMNS[0]}",
+        fix=f"name the columns with --text-column and --label-column; the table has: {_first_line(table)}. "
+        "If it is a row, put such a heading above it",
+    )
 
 
 def _headless(table: Table, text: str | None, label: str | None, where: str) -> tuple[str, str]:
@@ -172,8 +202,12 @@ def _absent(what: str, table: Table, where: str) -> DataError:
         expected=f"a text column ({', '.join(TEXT_COLUMNS[:3])}, ...) and a label column "
         f"({', '.join(LABEL_COLUMNS[:3])}, ...)",
         fix=f"name them with --text-column and --label-column; the table has: {', '.join(table.columns)}"
-        + ("" if table.named else ", counted, for its first line names none"),
+        + ("" if table.named else f", counted, for its first line names none: {_first_line(table)}"),
     )
+
+
+def _first_line(table: Table) -> str:
+    return " | ".join(str(column[0]).strip()[:40] for column in table.columns.values() if column)
 
 
 def _sentences(table: Table, name: str) -> list[str]:

@@ -39,8 +39,9 @@ class Table:
 def read_table(file: Path, *, wanted: Sequence[str] = ()) -> Table:
     """Read a table by the ending of its name.
 
-    A `.tsv` file holds one row a line and has no quotes, as in GLUE; a `.csv` file quotes as spreadsheets do. Their
-    first line is a heading if one of its cells is a usual name of a column, or one in `wanted`.
+    A `.tsv` file holds one row a line and has no quotes, as in GLUE; its first line is a heading if one of its cells is
+    a usual name of a column, or one in `wanted`. A `.csv` file quotes as spreadsheets do and has a heading, unless
+    `wanted` counts its columns: 1, 2, ...
 
     Args:
         file: the file.
@@ -72,6 +73,8 @@ def _delimited(file: Path, wanted: Sequence[str]) -> Table:
     usual = {*TEXT_COLUMNS, *LABEL_COLUMNS}
     heading = [cell.strip() for cell in rows[0][1]]
     named = any(cell.casefold() in usual or (cell in wanted and not cell.isdecimal()) for cell in heading)
+    counted = bool(wanted) and all(name.isdecimal() for name in wanted)
+    named = named or (file.suffix == ".csv" and not counted)
     names = heading if named else [str(number) for number in range(1, len(heading) + 1)]
     if len(set(names)) < len(names):
         raise DataError(f"columns of one name: {', '.join(names)}", where=f"{file}, line 1")
@@ -175,6 +178,15 @@ def from_arrow(table: pa.Table, where: str) -> Table:
     except (KeyError, TypeError, ValueError, AttributeError):
         pass  # a table of another writer: its classes are what its labels say
     return Table(columns, True, [f"{where}, row {row}" for row in range(len(table))], classes)
+
+
+def names_text(file: Path) -> bool:
+    """Return whether a Parquet file has a column with a usual name of text; its rows are not read."""
+    try:
+        names = pq.read_schema(file).names
+    except (pa.ArrowException, OSError):
+        return False
+    return any(name.casefold() in TEXT_COLUMNS for name in names)
 
 
 def _text(file: Path) -> str:

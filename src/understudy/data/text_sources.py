@@ -6,7 +6,7 @@ from pathlib import Path
 
 from understudy.data._names import check_slice, children, locate, shown, slice_of, unknown_name
 from understudy.data._text_rows import Columns, TextRows, read_rows
-from understudy.data._text_tables import SUFFIXES, Table, from_arrow, read_table
+from understudy.data._text_tables import SUFFIXES, Table, from_arrow, names_text, read_table
 from understudy.data.reviews import load_reviews
 from understudy.data.text_set import TextSet, TextSplit
 from understudy.errors import DataError
@@ -64,6 +64,8 @@ def load_texts(
             check_slice(rows, len(whole), where="reviews, split train")
             whole = replace(whole.take(range(len(whole))[rows]), name=f"reviews{shown(rows)}")
         return whole
+    if source == "digits" and not Path(source).exists():
+        raise DataError("digits is a set of images", where="--data", expected=_GIVEN, fix="name sentences: reviews")
     path = locate(source, suffixes=SUFFIXES, expected=_GIVEN)
     name = source if path is None else path.stem if path.is_file() else path.resolve().name
     columns = Columns(text_column, context_column, label_column)
@@ -88,7 +90,7 @@ def _from_hub(name: str, split: TextSplit) -> list[Table]:
 
     found = hub_table(name, _NAMES[split])
     if found is None:
-        raise unknown_name(name, embedded="reviews", suffixes=SUFFIXES)
+        raise unknown_name(name, embedded="reviews", suffixes=SUFFIXES, fits=_holds_text)
     return [from_arrow(found[1], f"hub: {name}, split {found[0]}")]
 
 
@@ -113,6 +115,12 @@ def _from_path(path: Path, split: TextSplit, wanted: Sequence[str]) -> list[Tabl
         expected=f"{' or '.join(_NAMES[split])}, ending in {', '.join(SUFFIXES)}",
         fix=f"the folder holds: {', '.join(children(path)) or 'nothing'}",
     )
+
+
+def _holds_text(path: Path) -> bool:
+    """Return whether a file, or one of a folder's, is a table that need not be one of images; it is not read."""
+    files = [path] if path.is_file() else [*path.glob("*"), *path.glob("data/*")]
+    return any(file.suffix in SUFFIXES and (file.suffix != ".parquet" or names_text(file)) for file in files)
 
 
 def _files(folder: Path, name: str) -> list[Path]:

@@ -1,4 +1,8 @@
-"""Shares and differences over seeds, with intervals that one seed alone can have, too."""
+"""Shares and differences over seeds, with intervals that one seed alone can have, too.
+
+Seeds that agree by chance say nothing of the sentences, which are few: an interval over seeds is never narrower than
+the mean of those of the single seeds.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +17,7 @@ Right = Sequence[bool]
 
 
 def share_over_seeds(right: Sequence[Right]) -> Interval:
-    """Return a share over seeds: Student's interval over two or more, Wilson's over the sentences of one."""
+    """Return a share over seeds, Wilson's interval over the sentences of one; see `mean_share` for more of them."""
     return mean_share([[one] for one in right])
 
 
@@ -24,14 +28,12 @@ def mean_share(parts: Sequence[Sequence[Right]]) -> Interval:
         parts: for each seed, what each share is taken from; one seed or more.
 
     Returns:
-        In [0, 1]. Over two or more seeds, Student's interval of the seeds' means. Over one, the mean of the ends of
-        Wilson's intervals: as wide as if all shares erred together, for they are of the same sentences. n is the
-        number of seeds, or the smallest number of sentences of the one.
+        In [0, 1]. Over one seed, the mean of the ends of Wilson's intervals: as wide as if all shares erred together,
+        for they are of the same sentences. Over two or more, the wider at each end of Student's interval of the seeds'
+        means and the mean of those of single seeds. n is the number of seeds, or the smallest number of sentences of
+        the one.
     """
-    if len(parts) > 1:
-        return _cut(mean_interval([_mean([_share(one) for one in seed]) for seed in parts]), 0.0)
-    found = [wilson(sum(one), len(one)) for one in parts[0]]
-    return _averaged(found)
+    return _over_seeds([_averaged([wilson(sum(one), len(one)) for one in seed]) for seed in parts], 0.0)
 
 
 def mean_gain(ours: Sequence[Sequence[Right]], theirs: Sequence[Sequence[Right]]) -> Interval:
@@ -42,27 +44,33 @@ def mean_gain(ours: Sequence[Sequence[Right]], theirs: Sequence[Sequence[Right]]
         theirs: the same of the second model, sentence by sentence.
 
     Returns:
-        In [-1, 1]. Over two or more seeds, Student's interval of the paired differences; over one, the mean of the
-        paired intervals of Bonett and Price.
+        In [-1, 1]. Over one seed, the mean of the paired intervals of Bonett and Price; over two or more, the wider at
+        each end of Student's interval of the paired differences and the mean of those of single seeds.
     """
-    if len(ours) > 1:
-        pairs = zip(ours, theirs, strict=True)
-        differences = [_mean([_share(one) for one in a]) - _mean([_share(one) for one in b]) for a, b in pairs]
-        return _cut(mean_interval(differences), -1.0)
-    found = []
-    for a, b in zip(ours[0], theirs[0], strict=True):
-        paired = mcnemar(torch.tensor(a, dtype=torch.bool), torch.tensor(b, dtype=torch.bool))
-        found.append(Interval(paired.difference, paired.low, paired.high, len(a)))
-    return _averaged(found)
+    return _over_seeds([_paired(a, b) for a, b in zip(ours, theirs, strict=True)], -1.0)
 
 
 def mean_over_seeds(found: Sequence[Interval]) -> Interval:
-    """Return the mean of one estimate a seed; a single seed keeps its own interval."""
-    return found[0] if len(found) == 1 else _cut(mean_interval([one.value for one in found]), 0.0)
+    """Return the mean of one estimate a seed, no surer than the single ones are; one seed keeps its own interval."""
+    return _over_seeds(found, 0.0)
 
 
-def _share(right: Right) -> float:
-    return sum(right) / len(right)
+def _over_seeds(found: Sequence[Interval], least: float) -> Interval:
+    """Return the mean over seeds with the wider of both intervals at each end, from `least` to 1."""
+    if len(found) == 1:
+        return found[0]
+    student, within = mean_interval([one.value for one in found]), _averaged(found)
+    low, high = min(student.low, within.low), max(student.high, within.high)
+    return Interval(student.value, max(low, least), min(high, 1.0), student.n)
+
+
+def _paired(ours: Sequence[Right], theirs: Sequence[Right]) -> Interval:
+    """Return the difference of two models' mean shares at one seed."""
+    found = []
+    for a, b in zip(ours, theirs, strict=True):
+        paired = mcnemar(torch.tensor(a, dtype=torch.bool), torch.tensor(b, dtype=torch.bool))
+        found.append(Interval(paired.difference, paired.low, paired.high, len(a)))
+    return _averaged(found)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -73,8 +81,3 @@ def _averaged(found: Sequence[Interval]) -> Interval:
     ends = ([one.value for one in found], [one.low for one in found], [one.high for one in found])
     value, low, high = (_mean(end) for end in ends)
     return Interval(value, low, high, min(one.n for one in found))
-
-
-def _cut(found: Interval, least: float) -> Interval:
-    """Return the interval cut to what the quantity can be, up to 1."""
-    return Interval(found.value, max(found.low, least), min(found.high, 1.0), found.n)

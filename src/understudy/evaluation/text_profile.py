@@ -49,7 +49,7 @@ def roc_area(clean: Sequence[float], attacked: Sequence[float]) -> Interval:
     return Interval(area, max(area - half, 0.0), min(area + half, 1.0), m + n)
 
 
-def histogram(values: Sequence[float], *, top: float, bins: int = 20) -> list[int]:
+def histogram(values: Sequence[float], *, top: float, bins: int = 400) -> list[int]:
     """Return how many values lie in each of `bins` equal parts of [0, top]; values above count in the last one."""
     counts = [0] * bins
     for value in values:
@@ -57,7 +57,7 @@ def histogram(values: Sequence[float], *, top: float, bins: int = 20) -> list[in
     return counts
 
 
-def bin_edges(*, top: float, bins: int = 20) -> list[float]:
+def bin_edges(*, top: float, bins: int = 400) -> list[float]:
     """Return the edges of those parts, one more than there are parts."""
     return [top * edge / bins for edge in range(bins + 1)]
 

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from understudy.report._adapt_read import CLEAN, AdaptersRecord
+from understudy.report._adapt_read import CLEAN, AdaptersRecord, Gain
 from understudy.report._adapt_words import (
     ADAPTIVE,
     CASES,
     PROTOCOLS,
     STATIC,
+    beside_adaptive,
     has_adaptive,
     inverted,
     no_constraints,
+    rows_beside,
     rows_of,
 )
 from understudy.report._format import count, percent, points
@@ -45,7 +47,7 @@ def adapt_findings(record: AdaptersRecord) -> AdaptFindings:
     said = verdict.sentences or ([verdict.words] if verdict.words else [])
     first = said[0] if said else "No verdict is on file."
     case = CASES.get(verdict.case, (verdict.case.replace("_", " ").capitalize(), "c6"))
-    more = [one for one in (" ".join(said[1:]), *_notes(record)) if one]
+    more = [one for one in (*said[1:2], " ".join(said[2:]), *_notes(record)) if one]
     return AdaptFindings(first, more, case, _facts(record), _doubts(record))
 
 
@@ -60,24 +62,29 @@ def _facts(record: AdaptersRecord) -> list[Fact]:
     method = record.subject
     if method is None or method.key not in record.scores:
         return []
+    gain = record.gains.get(CLEAN) or Gain()
+    fields = [
+        ("Clean accuracy", "clean"),
+        (_mean(record, STATIC), beside_adaptive(record)),
+        (_mean(record, ADAPTIVE), "adaptive_mean"),
+    ]
     mine, clean = record.of(method.key), record.of(CLEAN)
-    rows = [
-        ("Clean accuracy", mine.clean, clean.clean),
-        (f"Mean, {STATIC}", mine.static_mean, clean.static_mean),
-        (f"Mean, {ADAPTIVE}", mine.adaptive_mean, clean.adaptive_mean),
-    ]
     return [
-        Fact(name, percent(value_of(value)), _beside(value, other))
-        for name, value, other in rows
-        if value_of(value) is not None
+        Fact(name, percent(value_of(value)), _beside(value, getattr(clean, of), getattr(gain, of)))
+        for name, of in fields
+        if value_of(value := getattr(mine, of)) is not None
     ]
 
 
-def _beside(mine: Interval | None, other: Interval | None) -> str:
-    bounds = interval_cell(mine).note
-    value, theirs = value_of(mine), value_of(other)
-    said = "" if value is None or theirs is None else f"clean adapter {percent(theirs)}, {points(value - theirs)}"
-    return "; ".join(filter(None, [bounds, said]))
+def _mean(record: AdaptersRecord, protocol: str) -> str:
+    return ", ".join(filter(None, ["Mean", protocol, rows_beside(record, protocol)]))
+
+
+def _beside(mine: Interval | None, other: Interval | None, gain: Interval | None) -> str:
+    """Return the range of a share, what the clean adapter reaches, and the gain as it is on file."""
+    difference = "" if value_of(gain) is None else points(value_of(gain))
+    theirs = "" if value_of(other) is None else f"clean adapter {percent(value_of(other))}"
+    return "; ".join(filter(None, [interval_cell(mine).note, ", ".join(filter(None, [theirs, difference]))]))
 
 
 def _doubts(record: AdaptersRecord) -> list[str]:
@@ -92,9 +99,9 @@ def _doubts(record: AdaptersRecord) -> list[str]:
     slots = inverted(record)
     if slots:
         said.append(
-            f"Inverted adapter: by itself that of {listed(slots)} is hardly better than chance on clean text: it has "
-            "learned nothing, or to contradict the clean adapter. The second looks robust in the static protocol and nowhere "
-            "else; more anchors mend it."
+            f"No better than chance on clean sentences by itself: the adapter of {listed(slots)}. It has learnt "
+            "nothing, or to contradict the clean adapter, which looks like robustness on sentences attacked beforehand "
+            "and is none. Train it longer, or with more unchanged sentences beside the attacked ones (--anchor-ratio)."
         )
     if record.failures:
         many = len(record.failures)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from understudy.report._adapt_read import CLEAN, AdaptersRecord, Slot
+from understudy.report._adapt_read import CLEAN, AdaptersRecord, Attack, Slot
 from understudy.report._adapt_tables import method_cell
 from understudy.report._adapt_words import (
     acquaintance,
@@ -13,6 +13,7 @@ from understudy.report._adapt_words import (
     method_of,
     slot_colour,
     slot_label,
+    switched_off,
 )
 from understudy.report._format import DASH, count, decimal, duration, finite, flatten, magnitude, percent, size
 from understudy.report._robust_words import listed
@@ -58,7 +59,9 @@ def slots_table(record: AdaptersRecord) -> Table | None:
     seeds = list(dict.fromkeys(slot.seed for slot in record.slots))
     if not record.slots:
         return None
-    heads = [Column("Clean accuracy" if seed is None or len(seeds) == 1 else f"Seed {seed}") for seed in seeds]
+    where = "; ".join(dict.fromkeys(slot.on for slot in record.slots if slot.on))
+    titles = ["Clean accuracy" if seed is None or len(seeds) == 1 else f"Seed {seed}" for seed in seeds]
+    heads = [Column(title, f"on {where}" if where else "") for title in titles]
     columns = [Column("Adapter", numeric=False), *heads, Column("Warning", numeric=False)]
     rows = []
     shown = _rows_of_slots(record, seeds)
@@ -89,8 +92,7 @@ def _rows_of_slots(
             row = tuple(places.get(seed) for seed in seeds)
             rows.setdefault((name, row), []).append(model)
     return [
-        (name, models, [None if at is None else record.slots[at] for at in row])
-        for (name, row), models in rows.items()
+        (name, models, [None if at is None else record.slots[at] for at in row]) for (name, row), models in rows.items()
     ]
 
 
@@ -136,11 +138,17 @@ def attackers_table(record: AdaptersRecord) -> Table | None:
             Cell(acquaintance(attack)),
             Cell("; ".join(attack.constraints) or "none"),
             Cell("no limit" if attack.queries is None else count(attack.queries)),
-            Cell(attack.fidelity or DASH),
+            Cell(attack.fidelity or DASH, note=_as_run(attack)),
         ]
         for attack in record.attacks
     ]
     return Table(columns, rows, caption="Attacks") if rows else None
+
+
+def _as_run(attack: Attack) -> str:
+    """Return what an attack lacks as it was run, whatever its code follows."""
+    off = "; ".join(switched_off(attack))
+    return f"as run: {off}" if off and attack.fidelity else ""
 
 
 def methods_table(record: AdaptersRecord) -> Table:
@@ -166,6 +174,8 @@ def fidelity_notes(record: AdaptersRecord) -> list[str]:
     """Return what the words on fidelity mean, and what AdpMixup's is about."""
     stated = {*(one.fidelity for one in record.methods), *(one.fidelity for one in record.attacks)}
     notes = [f"{word.capitalize()}: {said}." for word, said in FIDELITY.items() if word in stated]
+    if any(map(_as_run, record.attacks)):
+        notes.append("As run: with this constraint off, the attack may change more than its source lets it.")
     if any(method.method == "adpmixup" for method in record.methods):
         notes.append(
             "AdpMixup is an independent instantiation: that one adapter for each known attack is mixed for each "

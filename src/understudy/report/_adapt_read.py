@@ -95,6 +95,8 @@ class Scores(_Part):
     static: dict[str, Interval | None] = {}
     adaptive: dict[str, Attacked] = {}
     static_mean: Interval | None = None
+    static_common_mean: Interval | None = None
+    """On the sentences that the adaptive attacks were run on."""
     adaptive_mean: Interval | None = None
     static_known: Interval | None = None
     static_unknown: Interval | None = None
@@ -107,6 +109,7 @@ class Gain(_Part):
 
     clean: Interval | None = None
     static_mean: Interval | None = None
+    static_common_mean: Interval | None = None
     adaptive_mean: Interval | None = None
 
 
@@ -127,6 +130,8 @@ class Slot(_Part):
     models: list[str] = []
     """Keys of the methods that have it; other methods may call another adapter the same."""
     clean_accuracy: Interval | None = None
+    on: str = ""
+    """What it was counted on, in words."""
     warning: str | None = None
 
 

@@ -1,5 +1,7 @@
 """Attacked sentences beside what they were: changed words marked, coefficients as bars, and who is misled."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -18,11 +20,15 @@ from understudy.report._adapt_words import (
 from understudy.report._format import count, decimal, finite, percent
 
 MOST = 24
-"""Most sentences shown."""
+"""Most sentences on a page."""
+OPEN = 8
+"""So many are read at once; the others are folded away."""
 _LETTERS = 1200
 """Most letters shown of one sentence, so that a long review does not push the others off the page."""
 _AROUND = 15
 """Words shown at either end of a long stretch without a change."""
+_FAR = 0.1
+"""Entropies that lie so far apart, in nats, need two decimals."""
 _CUT = "\N{HORIZONTAL ELLIPSIS}"
 _STATUS = {
     "success": "misled the clean adapter",
@@ -68,11 +74,25 @@ class Shown:
 
 
 def sentences_shown(record: AdaptersRecord) -> list[Shown]:
-    """Return the attacked sentences of a record, as many as a page shows."""
-    return [_shown(record, example) for example in record.examples[:MOST]]
+    """Return the attacked sentences of a record, as many as a page shows: those that misled first, attacks in turn."""
+    turns: Counter[tuple[bool, str]] = Counter()
+    places = []
+    for at, one in enumerate(record.examples[:MOST]):
+        kind = (one.status != "success", one.attack)
+        places.append((kind[0], turns[kind], at))
+        turns[kind] += 1
+    digits = _digits([one.entropy for one in record.examples[:MOST]])
+    return [_shown(record, record.examples[at], digits) for *_, at in sorted(places)]
 
 
-def _shown(record: AdaptersRecord, example: Example) -> Shown:
+def _digits(values: Sequence[float | None]) -> int:
+    """Return with how many decimals entropies are told apart: more where all lie close together."""
+    known = [number for value in values if (number := finite(value)) is not None]
+    apart = max(known) - min(known) if known else 0.0
+    return 2 if apart >= _FAR or apart == 0 else min(5, 1 - math.floor(math.log10(apart)))
+
+
+def _shown(record: AdaptersRecord, example: Example, digits: int) -> Shown:
     attack = attack_of(record, example.attack)
     queries = None if example.queries is None else f"{count(example.queries)} queries"
     known = None if attack is None else "known" if attack.known else "unknown"
@@ -85,7 +105,7 @@ def _shown(record: AdaptersRecord, example: Example) -> Shown:
         before=before,
         after=after,
         bars=_bars(record, example),
-        entropy="" if finite(example.entropy) is None else f"{decimal(example.entropy, 2)} nats",
+        entropy="" if finite(example.entropy) is None else f"{decimal(example.entropy, digits)} nats",
         guesses=_guesses(record, example),
     )
 

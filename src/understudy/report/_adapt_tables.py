@@ -9,10 +9,12 @@ from understudy.report._adapt_words import (
     STATIC,
     acquaintance,
     attack_label,
+    beside_adaptive,
     has_adaptive,
     method_colour,
     method_label,
-    method_name,
+    rows_beside,
+    rows_of,
 )
 from understudy.report._format import DASH, count, decimal, percent, points
 from understudy.report._read import Interval
@@ -34,7 +36,7 @@ def means_table(record: AdaptersRecord) -> Table:
     columns = [
         Column("Method", numeric=False),
         Column("Clean", "share of unchanged test sentences on which the class is right"),
-        *(Column("Mean", _MEAN.format(PROTOCOLS[name]), note=name) for name in protocols(record)),
+        *(Column(*head) for head, _ in _means(record)),
     ]
     parts = [
         (word, name)
@@ -50,10 +52,22 @@ def means_table(record: AdaptersRecord) -> Table:
     rows = []
     for method in record.scored:
         scores = record.of(method.key)
-        means = [getattr(scores, f"{name}_mean") for name in protocols(record)]
+        means = [getattr(scores, of) for _, of in _means(record)]
         some = [getattr(scores, f"{name}_{word}") for word, name in parts]
         rows.append([method_cell(record, method), *map(interval_cell, [scores.clean, *means, *some])])
     return with_marks(Table(columns, rows, caption="Clean accuracy, and the means of both protocols"))
+
+
+def _means(record: AdaptersRecord) -> list[tuple[tuple[str, str, bool, str], str]]:
+    """Return the columns of means and their fields: first those on the same sentences, then static on all of them."""
+    fields = [(name, "adaptive_mean" if name == ADAPTIVE else beside_adaptive(record)) for name in protocols(record)]
+    found = [((name, rows_beside(record, name)), of) for name, of in fields]
+    if (STATIC, "static_common_mean") in fields and record.rows.static != record.rows.adaptive:
+        found.append(((STATIC, rows_of(record, STATIC)), "static_mean"))
+    return [
+        (("Mean", _MEAN.format(PROTOCOLS[name]), True, ", ".join(filter(None, (name, rows)))), of)
+        for (name, rows), of in found
+    ]
 
 
 def attacks_table(record: AdaptersRecord) -> Table | None:
@@ -99,19 +113,19 @@ def gains_table(record: AdaptersRecord) -> Table | None:
     found = {key: gain for key, gain in record.gains.items() if gain is not None}
     if record.subject is None or not found:
         return None
-    adaptive = has_adaptive(record)
+    means = _means(record)
     columns = [
         Column("Less", "the method whose accuracy is taken off", numeric=False),
         Column("Clean"),
-        *([Column("Mean", note=STATIC)] if record.attacks else []),
-        *([Column("Mean", note=ADAPTIVE)] if adaptive else []),
+        *(Column(*head) for head, _ in means),
     ]
     rows = []
     for key, gain in found.items():
-        means = [*([gain.static_mean] if record.attacks else []), *([gain.adaptive_mean] if adaptive else [])]
         head = Cell(method_label(record, key), colour=method_colour(record, key))
-        rows.append([head, *map(gain_cell, [gain.clean, *means])])
-    return Table(columns, rows, caption=f"What {method_name(record.subject)} has more than the other methods")
+        rows.append([head, *map(gain_cell, [gain.clean, *(getattr(gain, of) for _, of in means)])])
+    return Table(
+        columns, rows, caption=f"What {method_label(record, record.subject.key)} has more than the other methods"
+    )
 
 
 def gain_cell(interval: Interval | None) -> Cell:

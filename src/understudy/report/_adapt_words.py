@@ -38,14 +38,6 @@ def method_label(record: AdaptersRecord, key: str) -> str:
     return method_of(record, key).label or ("Clean adapter" if key == CLEAN else key)
 
 
-def method_name(method: Method) -> str:
-    """Return a method's label for headings; one whose formulas are not public is named as such."""
-    name = method.label or method.key
-    if method.fidelity != "instantiation":
-        return name
-    return f"{name[:-1]}; independent instantiation)" if name.endswith(")") else f"{name} (independent instantiation)"
-
-
 def method_colour(record: AdaptersRecord, key: str) -> str:
     """Return a method's colour word, the same everywhere on the page."""
     subject = record.subject
@@ -95,13 +87,23 @@ def class_name(record: AdaptersRecord, label: int | None) -> str:
     return name if name and not name.isdigit() else f"class {name or label}"
 
 
-def attacked_mean(record: AdaptersRecord, key: str, protocol: str) -> float | None:
-    """Return the mean accuracy over all attacks of a protocol; None where one of them has no number."""
+def beside_adaptive(record: AdaptersRecord) -> str:
+    """Return which static mean may stand beside the adaptive one: that on the same sentences, where all have it."""
+    scored = [record.of(method.key) for method in record.scored]
+    both = [one for one in scored if value_of(one.adaptive_mean) is not None]
+    common = bool(both) and all(value_of(one.static_common_mean) is not None for one in both)
+    return "static_common_mean" if common else "static_mean"
+
+
+def mean_of(record: AdaptersRecord, key: str, protocol: str) -> Interval | None:
+    """Return a method's mean of clean and attacked accuracy, in a protocol that stands beside the other."""
     scores = record.of(key)
-    found = scores.static if protocol == STATIC else {name: one.accuracy for name, one in scores.adaptive.items()}
-    values = [value_of(found.get(attack.name)) for attack in record.attacks]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
+    return scores.adaptive_mean if protocol == ADAPTIVE else getattr(scores, beside_adaptive(record))
+
+
+def rows_beside(record: AdaptersRecord, protocol: str) -> str:
+    """Return on how many sentences that mean counts accuracy under attack; empty where that is not on file."""
+    return rows_of(record, ADAPTIVE if beside_adaptive(record) == "static_common_mean" else protocol)
 
 
 def has_adaptive(record: AdaptersRecord) -> bool:
@@ -111,21 +113,29 @@ def has_adaptive(record: AdaptersRecord) -> bool:
     )
 
 
+def switched_off(attack: Attack) -> list[str]:
+    """Return what an attack says of its constraints that are off."""
+    return [said for said in attack.constraints if any(word in said for word in _OFF)]
+
+
 def no_constraints(record: AdaptersRecord) -> list[Attack]:
     """Return the attacks of which a constraint is off, so that a changed sentence may mean something else."""
-    return [
-        attack
-        for attack in record.attacks
-        if not attack.constraints or any(word in said for said in attack.constraints for word in _OFF)
-    ]
+    return [attack for attack in record.attacks if not attack.constraints or switched_off(attack)]
 
 
 def spread(record: AdaptersRecord) -> str:
     """Say what the ranges on the page are, which depends on the number of seeds."""
     seeds = len(record.seeds)
     if seeds < 2:
-        return "Second lines show 95\N{NO-BREAK SPACE}% intervals over test sentences; one seed says nothing of others."
-    return f"Second lines show 95\N{NO-BREAK SPACE}% intervals of the mean over {seeds} seeds."
+        return (
+            "Second lines show 95\N{NO-BREAK SPACE}% intervals over test sentences, of one seed, which says nothing of "
+            "others: Wilson's for a share; for a mean of several shares, or of paired differences, the averages of the "
+            "ends of their intervals, since the sentences are the same."
+        )
+    return (
+        f"Second lines show 95\N{NO-BREAK SPACE}% intervals of the mean over {seeds} seeds: Student's, or the average "
+        "of the intervals over the sentences of each seed where that is wider."
+    )
 
 
 def rows_of(record: AdaptersRecord, protocol: str) -> str:

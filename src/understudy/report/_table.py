@@ -71,7 +71,7 @@ def points_range(interval: Interval | None) -> str:
     low, high = (None, None) if interval is None else (finite(interval.low), finite(interval.high))
     if low is None or high is None:
         return ""
-    ends = [f"{round(100 * end, 1) + 0.0:+.1f}".replace("-", MINUS) for end in (low, high)]
+    ends = [f"{round(1000 * end) / 10 + 0.0:+.1f}".replace("-", MINUS) for end in (low, high)]
     return "" if ends[0] == ends[1] else f"{ends[0]}{NBSP}to{NBSP}{ends[1]}"
 
 

@@ -1,7 +1,8 @@
 """The page of text classifiers under attack: what withstands, in which protocol, and at what cost."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from understudy.report._adapt_figures import entropy_figure, trade_figure, trade_legend
@@ -19,9 +20,9 @@ from understudy.report._adapt_lists import (
     slots_table,
 )
 from understudy.report._adapt_read import STUDY, AdaptersRecord, parse_adapters, read_adapters
-from understudy.report._adapt_sentences import kinds_of_text, sentences_shown, slot_legend
+from understudy.report._adapt_sentences import OPEN, kinds_of_text, sentences_shown, slot_legend
 from understudy.report._adapt_tables import attacks_table, effort_table, gains_table, means_table, terminal_table
-from understudy.report._adapt_words import has_adaptive, method_name, no_constraints, rows_of, spread
+from understudy.report._adapt_words import has_adaptive, method_label, no_constraints, rows_of, spread
 from understudy.report._format import count, duration, flatten, magnitude, moment, name_of
 from understudy.report._page import write_page
 from understudy.report._robust_words import listed
@@ -67,8 +68,8 @@ def adapters_table(record: object) -> tuple[list[str], list[list[str]], str]:
 
 
 def _values(record: AdaptersRecord) -> dict[str, Any]:
-    subject = record.subject
-    title = method_name(subject) if subject else "Text classifiers"
+    subject, sentences = record.subject, sentences_shown(record)
+    title = method_label(record, subject.key) if subject else "Text classifiers"
     return {
         "title": f"{title} under attack: {record.data.source or record.name}",
         "heading": f"Does {title} withstand attacks on sentences?" if subject else "Text classifiers under attack",
@@ -86,7 +87,9 @@ def _values(record: AdaptersRecord) -> dict[str, Any]:
         "trade": trade_figure(record),
         "trade_legend": trade_legend(record),
         "cost": cost_table(record),
-        "sentences": sentences_shown(record),
+        "sentences": sentences,
+        "open": OPEN,
+        "measured_on": listed(dict.fromkeys(slot.on for slot in record.slots if slot.on)),
         "slot_legend": slot_legend(record),
         "entropy": entropy_figure(record),
         "weights": kinds_of_text(record),
@@ -110,14 +113,26 @@ def _values(record: AdaptersRecord) -> dict[str, Any]:
 
 def _about(record: AdaptersRecord) -> list[tuple[str, str]]:
     """Return what stands under the heading: on what this was measured, with how many seeds, and when."""
+    subject = record.subject
+    own = subject is not None and subject.fidelity == "instantiation"
     facts = [
-        ("", record.name),
-        ("backbone", record.backbone.spec),
+        ("study" if "methods" in record.settings else "run", record.name),
+        ("backbone", _backbone(record)),
         ("data", record.data.source),
         ("seeds", count(len(record.seeds)) if record.seeds else ""),
         ("", _date(record)),
+        ("", f"{method_label(record, subject.key)} is an independent instantiation" if own and subject else ""),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _backbone(record: AdaptersRecord) -> str:
+    """Return the backbone as it was asked for; of a long path the end, the whole stands among the settings."""
+    asked = record.settings.get("text")
+    if isinstance(asked, Mapping) and asked.get("backbone") == "tiny":
+        return "tiny"
+    parts = PurePath(record.backbone.spec).parts
+    return str(PurePath(*parts[-2:])) if len(parts) > 2 else record.backbone.spec
 
 
 def _date(record: AdaptersRecord) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from understudy.errors import ConfigError
+from understudy.report._adapt_read import is_adapters
 from understudy.report._curves import SYNTHESIS, WATCHED, curve, is_drawn, is_share, rank
 from understudy.report._figures import Figure, line_figure
 from understudy.report._format import DASH, count, duration, name_of, percent
@@ -40,6 +41,7 @@ def write_comparison(run_folders: Sequence[Path], out: Path) -> Path:
     if any(map(is_extraction, folders)):
         return write_extraction_report(folders, out)
     _no_evaluation(folders)
+    _no_adapters(folders)
     runs = [read_run(folder) for folder in folders]
     values = _values(runs, out.resolve().parent)
     return write_page(out, "comparison.html", values, figures=bool(values["figures"]))
@@ -53,6 +55,18 @@ def _no_evaluation(folders: Sequence[Path]) -> None:
                 where=folder,
                 expected="folders of finished runs",
                 fix="compare two networks with understudy evaluate MODEL --attack ... --against OTHER",
+            )
+
+
+def _no_adapters(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if is_adapters(folder):
+            raise ConfigError(
+                "text classifiers are compared by understudy withstand, which attacks all on the same sentences",
+                where=folder,
+                expected="folders of finished runs of another family",
+                fix="understudy withstand --methods NAME,NAME ... with the same backbone and data; for the page of one "
+                "run, name it alone",
             )
 
 

@@ -46,6 +46,7 @@ from understudy.report._samples import Gallery, gallery
 from understudy.report._table import Cell, Column, Fact, Table, interval_cell, with_marks
 from understudy.report._words import fidelity_words, heading, noise_verdict, retention, role_colour, sentences
 from understudy.report.adapters import write_adapters
+from understudy.report.attacked import is_attacked, write_attacked
 from understudy.report.extraction import is_extraction, write_extraction_report
 from understudy.report.resistance import write_resistance
 from understudy.report.robustness import write_robustness_report
@@ -65,6 +66,8 @@ def write_report(run_folder: Path, out: Path | None = None) -> Path:
         return write_extraction_report(run_folder, out)
     if is_adapters(run_folder):
         return write_adapters(run_folder, out)
+    if is_attacked(run_folder):
+        return write_attacked(run_folder, out)
     if is_robustness(run_folder):
         return write_robustness_report(run_folder, out)
     if is_resistance(run_folder):

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "torch", "accelerate", "safetensors", "pydantic", "numpy", "scikit-learn", "datasets", "transformers", "timm",
-    "pyautoattack",
+    "torch", "accelerate", "safetensors", "pydantic", "numpy", "scikit-learn", "datasets", "transformers", "tokenizers",
+    "peft", "timm", "pyautoattack",
 )  # fmt: skip
 
 

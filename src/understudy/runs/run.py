@@ -195,8 +195,9 @@ def _check_begun_with(path: Path, facts: Mapping[str, object]) -> None:
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            yield from _differences(before, after, f"{prefix}{key}.")
+        tables = [value for value in (before, after) if isinstance(value, dict) and value]
+        if tables and all(value is None or isinstance(value, dict) for value in (before, after)):
+            yield from _differences(before or {}, after or {}, f"{prefix}{key}.")  # one may lack the table
         elif before != after:
             yield f"{prefix}{key}", before, after
 

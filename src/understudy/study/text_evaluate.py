@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from understudy.attacks.text.named import parse_text_attacks
 from understudy.evaluation.statistics import wilson
 from understudy.evaluation.text import answers, tally
 from understudy.models.text.predictor import TextClassifier
 from understudy.models.text.store import load_text_model
+from understudy.report import write_report
 from understudy.runs.files import read_json, write_json
 from understudy.runs.options import RunOptions
 from understudy.runs.progress import ProgressSink
@@ -21,7 +23,7 @@ from understudy.study.text_bench import Bench, load_test_bench, slug
 from understudy.study.text_measure import attacked_records
 from understudy.study.text_settings import TextSettings
 
-RECORD = "attacked.json"
+RECORD, PAGE = "attacked.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def make_text_evaluation(values: Mapping[str, Any], *, options: Mapping[str, Any
 
     given = {name: value for name, value in values.items() if value is not None}
     model, attacks = str(given.pop("model")), str(given.pop("attacks", ""))
+    parse_text_attacks(attacks, where="--attack")  # as the user calls it; below it is `known`
     rows = given.pop("rows", None)
     text = {"backbone": model, "known": attacks, "clean_rows": None, "adaptive_rows": 0, **given}
     settings = make_settings({**text, **({} if rows is None else {"rows": rows})})
@@ -112,6 +115,9 @@ def evaluate_text(
                 "constraints": list(attack.constraints()),
             }
         write_json(path, _record(job, bench, model, found))
+        (run.folder / PAGE).unlink(missing_ok=True)
+    if not (run.folder / PAGE).exists():
+        write_report(run.folder)
     return {"folder": str(run.folder), **read_json(path)}
 
 

@@ -9,18 +9,20 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from understudy.errors import ConfigError
-from understudy.methods.method import validated
 from understudy.report import write_report
 from understudy.runs.options import RunOptions
 from understudy.runs.progress import ProgressSink
 from understudy.runs.run import FREE_OPTIONS, Run, folder_state, resolved_config
 from understudy.study.job import RUNS, require
 from understudy.study.plan import STATES
+from understudy.study.text_bank import check_bank
 from understudy.study.text_bench import Bench
-from understudy.study.text_methods import Chosen, text_method
+from understudy.study.text_folder import check_verb
+from understudy.study.text_methods import SLOT_0, Chosen, text_method
 from understudy.study.text_run import TextStudy, model_rows
-from understudy.study.text_settings import TINY, TextSettings
+from understudy.study.text_settings import TINY, TextSettings, with_room
 from understudy.study.text_train import Workshop, prepared
+from understudy.study.text_values import checked
 from understudy.training.shelf import bank_of
 
 
@@ -80,7 +82,7 @@ def make_adapt(
         bank=bank,
         text=settings,
         options=method.model_dump(mode="json"),
-        run=validated(RunOptions, dict(run_options or {}), where="run options"),
+        run=checked(RunOptions, run_options or {}, where="run options"),
     )
 
 
@@ -93,7 +95,7 @@ def make_settings(text: Mapping[str, Any]) -> TextSettings:
     given = {key: value for key, value in text.items() if value is not None}
     require(given.get("backbone"), "--backbone", f"a Transformers folder, or {TINY}: trained on the spot")
     require(given.get("data"), "--data", "labelled sentences, for instance reviews")
-    settings = validated(TextSettings, given, where="text")
+    settings = checked(TextSettings, with_room(given), where="text")
     settings.check()
     return settings
 
@@ -122,11 +124,24 @@ def run_adapt(
     """
     chosen, bank = job.chosen(), _bank(job)
     bench, backbones, facts = prepared(job.text, [chosen], job.run)
-    run = Run(folder or job.default_folder(), job.config(), job.run, progress=progress, facts=facts)
+    folder = folder or job.default_folder()
+    check_verb(folder, "adapt")
+    if bank is not None:
+        check_bank(bank, bench, chosen.method, backbones.get(job.run.seed), job.run)
+    run = Run(folder, job.config(), job.run, progress=progress, facts=facts)
     if run.world > 1:
         raise ConfigError("text classifiers train in one process", fix="start the command without torchrun")
     if run.result is None:
-        shop = Workshop(bench, run, job.run, alone=True, bank=bank, progress=progress, backbones=backbones)
+        shop = Workshop(
+            bench,
+            run,
+            job.run,
+            alone=True,
+            control=chosen.name == SLOT_0,
+            bank=bank,
+            progress=progress,
+            backbones=backbones,
+        )
         study = TextStudy(shop, [chosen], [run.seed], announce)
         study.carry_out()
         run.finish(study.record(job.config()))
@@ -144,8 +159,11 @@ def plan_adapt(job: Adapt, folder: Path) -> dict[str, Any]:
     Raises:
         UnderstudyError: what running it would raise before its first training.
     """
-    _bank(job)
-    bench, _, _ = prepared(job.text, [job.chosen()], job.run)
+    bank = _bank(job)
+    check_verb(folder, "adapt")
+    bench, backbones, _ = prepared(job.text, [job.chosen()], job.run)
+    if bank is not None:
+        check_bank(bank, bench, job.chosen().method, backbones.get(job.run.seed), job.run)
     config = resolved_config(job.config(), job.run)
     cost = cost_of(bench, [job.chosen()], seeds=1)
     return {"config": config, "cost": cost, "folder": str(folder), "state": STATES[folder_state(folder, config)]}

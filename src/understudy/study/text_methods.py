@@ -13,6 +13,7 @@ from understudy.errors import ConfigError, nearest
 from understudy.methods.option_names import flag_name
 from understudy.methods.text_method import TextMethod
 from understudy.study.job import defaults, merged
+from understudy.study.text_values import checked
 
 CLEAN = "clean"
 """Key of slot 0: the adapter trained on clean sentences, which every study has."""
@@ -50,8 +51,16 @@ class Chosen:
         return type(self.method).fidelity
 
 
-def text_method(name: str, *, preset: str | None, options: Mapping[str, Any]) -> TextMethod:
+def text_method(
+    name: str, *, preset: str | None, options: Mapping[str, Any], named: Mapping[str, str] | None = None
+) -> TextMethod:
     """Return a method of `understudy adapt` with the preset's values, overridden by the options.
+
+    Args:
+        name: in the catalogue.
+        preset: named values of the method's options.
+        options: nested as fields are.
+        named: of options that were given otherwise than by a flag, where they were.
 
     Raises:
         ConfigError: the method, the preset or an option is unknown or out of range.
@@ -59,7 +68,7 @@ def text_method(name: str, *, preset: str | None, options: Mapping[str, Any]) ->
     catalogue.entry(name, verb="adapt")
     cls: Any = catalogue.load(name, verb="adapt")
     base = cls.preset(preset).model_dump() if preset else defaults(cls)
-    method: TextMethod = cls.checked(merged(base, options), where=f"options of {name}")
+    method: TextMethod = checked(cls, merged(base, options), where=f"options of {name}", named=named)
     return method
 
 
@@ -86,8 +95,16 @@ def choose_methods(
             raise ConfigError(f"{spec} is listed twice", where="--methods", fix="name each method once")
         found[one.key] = one
     if preset is not None and not presets:
-        raise ConfigError(f"none of the methods has a preset {preset!r}", where="--preset")
+        raise ConfigError(
+            f"none of the methods has a preset {preset!r}",
+            where="--preset",
+            fix=nearest(preset, _presets(found.values())),
+        )
     return tuple(found.values())
+
+
+def _presets(chosen: Iterable[Chosen]) -> set[str]:
+    return {name for one in chosen for name in type(one.method).presets()}
 
 
 def split_methods(text: str) -> list[str]:
@@ -129,11 +146,17 @@ def _chosen(spec: str, preset: str | None, shared: Mapping[str, Any]) -> tuple[C
         if key not in fields:
             raise ConfigError(f"{key!r} is no option of {name}", where=where, fix=nearest(key, fields))
         nested = merged(nested, _nested(fields[key], value))
-    method = text_method(name, preset=taken, options=merged(_fitting(cls, shared), nested))
+    values = merged(_fitting(cls, shared), nested)
+    method = text_method(name, preset=taken, options=values, named=dict.fromkeys(given, where))
     options = {key: _at(method, fields[key]) for key in given}
     told = {**({"preset": own} if own else {}), **options}
     key = ":".join([name, *(f"{option}={_short(value)}" for option, value in told.items())])
     return Chosen(key, name, method, told, taken), has_preset
+
+
+def option_names(name: str) -> list[str]:
+    """Return the names of a method's options, as flags and specs call them."""
+    return [flag_name(path) for path in option_paths(catalogue.load(name))]
 
 
 def option_paths(cls: type[BaseModel], outer: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]:

@@ -35,6 +35,7 @@ def text_record(
     failures: Sequence[Mapping[str, str]],
     *,
     settings: Mapping[str, Any],
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the record of what is on file.
 
@@ -46,6 +47,7 @@ def text_record(
         seeds: of the study. A model counts at the seeds at which it is finished.
         failures: what could not be done: "folder", "what" and "error" each.
         settings: the study's configuration.
+        notes: what else a reader has to know.
     """
     found = {
         one.key: {seed: each for seed in seeds if (each := read_found(bench, run.folder, one.key, seed)) is not None}
@@ -77,7 +79,8 @@ def text_record(
         "timing_s": run.timing(),
     }
     record["gains"] = _gains(bench, record, found)
-    record["notes"], record["warnings"] = _notes(bench, models), warnings_told(models, record["slots"])
+    record["notes"] = [*_notes(bench, models, backbone), *notes]
+    record["warnings"] = warnings_told(models, record["slots"])
     record["verdict"] = verdict(record)
     return record
 
@@ -92,6 +95,7 @@ def describe_backbone(backbone: Backbone, *, spec: str) -> dict[str, Any]:
         "hidden": backbone.hidden_size,
         "parameters": sum(tensor.numel() for tensor in backbone.model.base_model.parameters()),
         "max_length": backbone.max_length,
+        "synthetic": backbone.synthetic,
     }
 
 
@@ -261,10 +265,10 @@ def _example(record: Record, profile: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _notes(bench: Bench, models: Sequence[Model]) -> list[str]:
+def _notes(bench: Bench, models: Sequence[Model], backbone: Mapping[str, Any]) -> list[str]:
     """Return what a reader has to know of how the numbers came about."""
     notes = []
-    if bench.settings.backbone == "tiny":
+    if bench.settings.backbone == "tiny" or backbone.get("synthetic"):  # the folder of such a one says so itself
         notes.append(
             "The encoder was trained on the spot on a few embedded sentences: the numbers show the mechanics, "
             "and say nothing of what a pre-trained encoder would do."

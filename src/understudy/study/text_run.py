@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from understudy.errors import StorageError, UnderstudyError
+from understudy.study.text_cut import cut_note
 from understudy.study.text_measure import (
     measure_adaptive,
     measure_profile,
@@ -19,6 +20,7 @@ from understudy.study.text_measure import (
 )
 from understudy.study.text_methods import CLEAN, SLOT_0, Chosen
 from understudy.study.text_record import describe_backbone, text_record
+from understudy.study.text_settings import TINY
 from understudy.study.text_told import Model
 from understudy.study.text_train import Workshop, slot_0
 
@@ -54,6 +56,7 @@ class TextStudy:
             UnderstudyError: where there is only one model, or where going on would meet the same fault again.
             Interrupted: the user asked to stop; the same call goes on.
         """
+        self._tell_of_tiny()
         for seed in self.seeds:
             self._train(seed)
             self._static(seed)
@@ -67,9 +70,19 @@ class TextStudy:
             Model(key, one, {seed: facts for seed in self.seeds if (facts := shop.trained(key, seed)) is not None})
             for key, one in self.rows
         ]
-        backbone = describe_backbone(shop.backbone(self.seeds[-1]), spec=shop.bench.settings.backbone)
-        failures = list(self.failures.values())
-        return text_record(shop.bench, shop.run, backbone, models, self.seeds, failures, settings=settings)
+        own, bench = shop.backbone(self.seeds[-1]), shop.bench
+        backbone = describe_backbone(own, spec=bench.settings.backbone)
+        failures, cut = list(self.failures.values()), cut_note(own, bench.train, bench.test)
+        notes = [] if cut is None else [cut]
+        return text_record(bench, shop.run, backbone, models, self.seeds, failures, settings=settings, notes=notes)
+
+    def _tell_of_tiny(self) -> None:
+        folder = self.shop.run.folder
+        if self.shop.bench.settings.backbone == TINY and not (folder / "backbone" / "config.json").exists():
+            self.announce(
+                "the tiny encoder is trained first, once, on the embedded reviews (phase backbone); "
+                f"--backbone {folder} takes it over in another run"
+            )
 
     def _train(self, seed: int) -> None:
         for number, (key, chosen) in enumerate(self.rows, start=1):

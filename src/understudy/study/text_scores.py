@@ -1,4 +1,8 @@
-"""What the models of a text study score, over seeds: means, gains, and counts of each attack."""
+"""What the models of a text study score, over seeds: means, gains, and counts of each attack.
+
+`static_common_mean` is the static mean on those sentences that were attacked adaptively, too: where both protocols are
+compared, this one and `adaptive_mean` are, so that nothing but the protocol differs.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -72,7 +76,7 @@ def gains(bench: Bench, ours: Sequence[Found], theirs: Sequence[Found]) -> dict[
     return {**paired, "clean": clean.to_json()}
 
 
-_GAINS = ("static_mean", "adaptive_mean")
+_GAINS = ("static_mean", "static_common_mean", "adaptive_mean")
 
 
 def _means(bench: Bench, found: Sequence[Found]) -> dict[str, list[Parts]]:
@@ -90,7 +94,10 @@ def _means(bench: Bench, found: Sequence[Found]) -> dict[str, list[Parts]]:
         whole = parts["all"] if bench.attacks else []
         named[f"{protocol}_mean"] = [[one.clean, *each] for one, each in zip(found, whole, strict=False)]
         named |= {f"{protocol}_{name}": parts[name] if specs else [] for name, specs in _sets(known, unknown)[1:]}
-    return named
+    # The adaptive protocol attacks the first sentences alone: beside it, static means are taken of the same ones.
+    common = bench.adaptive_rows if bench.attacks else 0
+    first = [[one.clean, *(one.static[spec][:common] for spec in (*known, *unknown))] for one in found]
+    return {**named, "static_common_mean": first if common else []}
 
 
 def _sets(known: list[str], unknown: list[str]) -> list[tuple[str, list[str]]]:

@@ -1,13 +1,16 @@
 """What every study of text has in common: a backbone, sentences, attacks, and how much is attacked."""
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from understudy.attacks.text import Resources, TextAttack
 from understudy.attacks.text.named import parse_text_attacks
 from understudy.errors import ConfigError
+from understudy.study.text_values import as_flag
 
 TINY = "tiny"
 """Spec of the encoder that is trained on the spot, without a download."""
@@ -21,7 +24,7 @@ class TextSettings(BaseModel):
     backbone: Annotated[str, Field(min_length=1)]
     """Frozen language model: a Transformers folder, a hub name, or tiny (trained on the spot, without a download)."""
     data: Annotated[str, Field(min_length=1)]
-    """Labelled sentences: reviews (embedded), a name, a folder or a file; NAME[:2000] for some training rows."""
+    """Labelled sentences: reviews (embedded), a name, or a folder with train and test; NAME[:2000] trains on fewer."""
     known: str = "deepwordbug"
     """Attacks that models are trained against, such as deepwordbug,pwws; each may have options: pwws:queries=200."""
     unknown: str = ""
@@ -59,7 +62,10 @@ class TextSettings(BaseModel):
         Raises:
             ConfigError: an attack is not known, has an option that is not, or stands in both lists.
         """
-        known, unknown = (parse_text_attacks(text, queries=self.queries) for text in (self.known, self.unknown))
+        known, unknown = (
+            parse_text_attacks(text, queries=self.queries, where=flag)
+            for text, flag in ((self.known, "--known"), (self.unknown, "--unknown"))
+        )
         met = {_kind(other) for other in known}
         if both := [one.spec for one in unknown if _kind(one) in met]:
             raise ConfigError(
@@ -86,7 +92,7 @@ class TextSettings(BaseModel):
         Raises:
             ConfigError: with what is wrong.
         """
-        self.attacks()
+        self._check_resources()
         if self.adaptive_rows > self.rows:
             raise ConfigError(
                 f"{self.adaptive_rows} sentences for the adaptive protocol and {self.rows} for the static one",
@@ -99,6 +105,30 @@ class TextSettings(BaseModel):
                 where="--clean-rows",
                 expected="at least as many as --rows: the attacked ones are among them",
             )
+
+    def _check_resources(self) -> None:
+        """Refuse a resource that no attack opens: with another attack it may be one that decides."""
+        known, unknown = self.attacks()
+        resources = self.resources()
+        read = {name for attack in (*known, *unknown) for name in attack.reads(resources)}
+        given = [one.name for one in fields(Resources) if getattr(resources, one.name) is not None]
+        if unread := [as_flag(name) for name in given if name not in read]:
+            raise ConfigError(
+                f"no attack asked for uses {unread[0]}",
+                where=unread[0],
+                expected="an attack with it that looks something up there",
+                fix="leave it out, or name such an attack; --help says which do",
+            )
+
+
+def with_room(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings in which numbers of sentences that were not given fit those that were."""
+    rows, both = given.get("rows"), dict(given)
+    if isinstance(rows, int) and rows > 0:
+        fields_of = TextSettings.model_fields
+        both.setdefault("adaptive_rows", min(rows, fields_of["adaptive_rows"].default))
+        both.setdefault("clean_rows", max(rows, fields_of["clean_rows"].default))
+    return both
 
 
 def _kind(attack: TextAttack) -> str:

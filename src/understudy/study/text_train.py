@@ -31,6 +31,7 @@ class Workshop:
         run: the study's.
         options: of every training, but for its seed.
         alone: whether the study is one run of one method: it then lies in the run's own folder.
+        control: whether that method is the clean adapter itself, which is then the run's model and no control.
         bank: another run, whose clean adapter and attacked sentences are taken over; None for none.
         progress: where the progress of each training is shown.
         backbones: those in memory by seed, one at most.
@@ -40,6 +41,7 @@ class Workshop:
     run: Run
     options: RunOptions
     alone: bool
+    control: bool = False
     bank: Path | None = None
     progress: ProgressSink | None = None
     backbones: dict[int, Backbone] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class Workshop:
         """Return the folder of one model: its `model/` and what its training left."""
         if not self.alone:
             return self.run.folder / "cells" / f"{slug(key)}-s{seed}"
-        return self.run.folder / "control" / CLEAN if key == CLEAN else self.run.folder
+        return self.run.folder / "control" / CLEAN if key == CLEAN and not self.control else self.run.folder
 
     def trained(self, key: str, seed: int) -> dict[str, Any] | None:
         """Return what a finished training left; None where it is not finished."""

@@ -11,6 +11,7 @@ from understudy.runs.options import RunOptions
 from understudy.runs.progress import ProgressSink
 from understudy.runs.run import Run, folder_state, resolved_config
 from understudy.study.plan import STATES
+from understudy.study.text_folder import check_verb
 from understudy.study.text_job import cost_of
 from understudy.study.text_run import TextStudy
 from understudy.study.text_train import Workshop, prepared
@@ -47,7 +48,9 @@ def run_withstand(
     """
     chosen, options = job.chosen(), _options(job)
     bench, backbones, facts = prepared(job.text, chosen, options)
-    run = Run(folder or job.default_folder(), job.config(), options, progress=progress, facts=facts)
+    folder = folder or job.default_folder()
+    check_verb(folder, "withstand")
+    run = Run(folder, job.config(), options, progress=progress, facts=facts)
     if run.world > 1:
         raise ConfigError("a study trains in one process", fix="start the command without torchrun")
     path = run.folder / RECORD
@@ -72,6 +75,7 @@ def plan_withstand(job: Withstand, folder: Path) -> dict[str, Any]:
         UnderstudyError: what running it would raise before its first training.
     """
     chosen = list(job.chosen())
+    check_verb(folder, "withstand")
     bench, _, _ = prepared(job.text, chosen, _options(job))
     config = resolved_config(job.config(), _options(job))
     state = "finished" if (folder / RECORD).exists() else folder_state(folder, config)

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
-from understudy.methods.method import validated
+from understudy.errors import ConfigError
 from understudy.runs.options import RunOptions
 from understudy.runs.run import FREE_OPTIONS
 from understudy.study.job import RUNS, require
 from understudy.study.text_job import make_settings
 from understudy.study.text_methods import Chosen, choose_methods
 from understudy.study.text_settings import TextSettings
+from understudy.study.text_values import checked
 
 
 class Withstand(BaseModel):
@@ -61,7 +62,12 @@ def make_withstand(values: Mapping[str, Any]) -> Withstand:
     given = {name: value for name, value in values.items() if value is not None}
     require(given.get("methods") or None, "--methods", "such as adversarial_training,adapter_soup,adpmixup")
     given["text"] = make_settings(given.get("text") or {})
-    job = validated(Withstand, given, where="withstand")
-    job = job.model_copy(update={"seeds": tuple(dict.fromkeys(job.seeds))})
+    job = checked(Withstand, given, where="withstand")
+    if twice := [seed for seed in job.seeds if job.seeds.count(seed) > 1]:
+        raise ConfigError(
+            f"seed {twice[0]} is named twice",
+            where="--seeds",
+            expected="each seed once: the same one again would be the same models, and no second look",
+        )
     job.chosen()
     return job

@@ -6,19 +6,19 @@ alone (slot 0), in two protocols: *static*, on sentences that were attacked once
 *adaptive*, where each model is attacked itself.
 
 - `no_attacks`: nothing was attacked, so that nothing can be said.
-- `inconclusive`: one seed; no adaptive attack; or a gain that may be chance.
+- `inconclusive`: one seed; no adaptive attack; a clean adapter near chance; or a gain that may be chance.
 - `static_only`: a sure static gain, of which an attacker who adapts leaves less than half.
 - `costs_clean`, where it is not that: clean accuracy surely falls, by more than its margin.
 - `holds_adaptive`: a sure adaptive gain, of at least half the static one.
 - `no_gain`: neither protocol shows a gain beyond the margin.
 
-"Sure" means with the whole of a 95 % interval, and by more than the margin.
+"Sure" means with the whole of a 95 % interval, and by more than the margin. Where the clean adapter itself is not
+surely better than chance, everything is `inconclusive`. How much of a static gain is left is counted on the sentences
+that the adaptive attacks were run on, where the record has that; every gain is the method's accuracy less another's.
 """
 
 from collections.abc import Mapping
 from typing import Any
-
-from understudy.study.resistance_words import apart, share
 
 CASES = ("no_attacks", "inconclusive", "static_only", "costs_clean", "holds_adaptive", "no_gain")
 CLEAN = "clean"
@@ -26,9 +26,8 @@ CLEAN = "clean"
 _BESIDE = "the clean adapter"
 _HALF = 0.5
 """Share of the static gain that must be left under adaptive attack, so that a method may be said to hold."""
-_LEAST = 0.0005
-"""Half of the least difference that is shown."""
-_OWN = "an independent instantiation"
+_ABOVE_CHANCE = 0.05
+"""By how much a clean adapter has to be surely better than chance."""
 Interval = Mapping[str, Any]
 
 
@@ -39,7 +38,7 @@ def verdict(
 
     Args:
         record: content of `withstand.json` or of an `adapters` result, as far as it is measured: seeds, attacks,
-            methods, scores and gains.
+            methods, scores, gains, rows and the classes of the data.
         margin: mean accuracy in [0, 1] below which a gain counts as none.
         clean_margin: clean accuracy in [0, 1] that may be lost without being called a cost.
 
@@ -54,8 +53,15 @@ def verdict(
         case, said = "inconclusive", ["There is no method beside the clean adapter, so there is nothing to compare."]
     else:
         gains = _gains(record)
-        case, lead = _judge(gains, _seeds(record, key), name_of(record, key), margin, clean_margin)
-        said = [f"{lead}.", _means(record, key, gains), _clean(record, key, gains), _rivals(record)]
+        name = _label(record, key)
+        if _near_chance(record):
+            case, lead = (
+                "inconclusive",
+                f"The clean adapter is not surely better than chance, so {name} cannot be judged",
+            )
+        else:
+            case, lead = _judge(gains, _seeds(record, key), name, margin, clean_margin)
+        said = [f"{lead}.", _means(record, gains), _clean(gains), _rivals(record)]
     said = [one for one in said if one]
     return {"case": case, "words": " ".join(said), "sentences": said, "subject": key}
 
@@ -67,24 +73,27 @@ def subject(record: Mapping[str, Any]) -> str | None:
     return str((mixed or found)[0]["key"]) if found else None
 
 
-def name_of(record: Mapping[str, Any], key: str) -> str:
-    """Return what a method is called in a sentence; one whose formulas are not public is named as such."""
-    method = next(one for one in record["methods"] if one["key"] == key)
-    label = str(method["label"])
-    if method["fidelity"] != "instantiation":
-        return label
-    return f"{label[:-1]}; {_OWN})" if label.endswith(")") else f"{label} ({_OWN})"
-
-
 def _seeds(record: Mapping[str, Any], key: str) -> int:
     """Return the number of seeds of which both the method and slot 0 are there."""
     return sum(None not in (found.get(key), found.get(CLEAN)) for found in record["per_seed"].values())
 
 
-def _gains(record: Mapping[str, Any]) -> dict[str, Interval | None]:
-    """Return what the subject gains over slot 0: in clean accuracy, and in the mean of both protocols."""
-    found = record["gains"].get(CLEAN) or {}
-    return {name: found.get(name) for name in ("clean", "static_mean", "adaptive_mean")}
+def _near_chance(record: Mapping[str, Any]) -> bool:
+    """Return whether slot 0 is not surely better than chance on clean sentences."""
+    classes = len(record["data"]["classes"])
+    clean = (record["scores"].get(CLEAN) or {}).get("clean")
+    return bool(classes) and clean is not None and clean["low"] <= 1 / classes + _ABOVE_CHANCE
+
+
+def _gains(record: Mapping[str, Any], other: str = CLEAN) -> dict[str, Interval | None]:
+    """Return what the subject gains over another: clean, in the mean of each protocol, and `beside` the adaptive one.
+
+    The last is the static gain on the sentences of the adaptive attacks, or on all where that is not on file.
+    """
+    found = record["gains"].get(other) or {}
+    gains = {name: found.get(name) for name in ("clean", "static_mean", "adaptive_mean")}
+    common = found.get("static_common_mean") if gains["adaptive_mean"] is not None else None
+    return {**gains, "beside": common or gains["static_mean"]}
 
 
 def _judge(
@@ -95,11 +104,12 @@ def _judge(
     if static is None and adaptive is None:
         return "inconclusive", f"Nothing was measured that {name} could be judged by"
     if seeds < 2:
-        return "inconclusive", _one_seed(name, static, adaptive, margin)
+        return "inconclusive", _one_seed(name, gains["beside"], adaptive, margin)
     won, held = _sure(static, margin), _sure(adaptive, margin)
     if adaptive is None:
         return "inconclusive", f"No attacker who adapts was let loose on {name}, and only that would tell if it holds"
-    kept = static is None or adaptive["value"] >= _HALF * static["value"]
+    beside = gains["beside"]
+    kept = beside is None or adaptive["value"] >= _HALF * beside["value"]
     if won and not kept:
         takes = "takes most of" if held else "takes"
         return "static_only", f"An attacker who adapts {takes} the gain of {name} away"
@@ -127,48 +137,55 @@ def _sure(gain: Interval | None, margin: int | float) -> bool:
     return gain is not None and gain["low"] > 0 and gain["value"] > margin
 
 
-def _means(record: Mapping[str, Any], key: str, gains: Mapping[str, Interval | None]) -> str:
-    """Return the means of both protocols, each beside that of slot 0."""
-    mine, said = record["scores"][key], []
-    for name, where in (
-        ("static_mean", "on sentences attacked beforehand (static)"),
-        ("adaptive_mean", "attacked itself (adaptive)"),
-    ):
-        mean, gain = mine.get(name), gains[name]
-        if mean is not None and gain is not None:
-            said.append(f"{share(mean)} {where}, {_apart(gain, _BESIDE)}")
-    if not said:
+def _means(record: Mapping[str, Any], gains: Mapping[str, Interval | None]) -> str:
+    """Return the gains of both protocols over slot 0, and on how many sentences of a seed they were counted."""
+    shown = {protocol: gain for protocol, gain in _sides(gains) if gain is not None}
+    if not shown:
         return ""
-    alike = " attacked in the same way" if gains["adaptive_mean"] is not None else ""
-    return f"Its mean of clean and attacked accuracy is {'; and '.join(said)}{alike}."
+    rows = dict(record["rows"])
+    found = record["gains"].get(CLEAN) or {}
+    common = "adaptive" in shown and found.get("static_common_mean") is not None
+    where = f", on the same {rows['adaptive']} sentences" if common and rows.get("adaptive") else ""
+    said = [
+        f"{protocol} {_points(gain)}{'' if where or not rows.get(protocol) else f' on {rows[protocol]} sentences'}"
+        for protocol, gain in shown.items()
+    ]
+    return f"Mean of clean and attacked accuracy against {_BESIDE}{where}: {', '.join(said)}."
 
 
-def _clean(record: Mapping[str, Any], key: str, gains: Mapping[str, Interval | None]) -> str:
-    clean, gain = record["scores"][key].get("clean"), gains["clean"]
-    if clean is None or gain is None:
-        return ""
-    return f"On clean sentences it is right on {share(clean)}, {_apart(gain, _BESIDE)}."
+def _sides(gains: Mapping[str, Interval | None]) -> list[tuple[str, Interval | None]]:
+    return [("static", gains["beside"]), ("adaptive", gains["adaptive_mean"])]
+
+
+def _clean(gains: Mapping[str, Interval | None]) -> str:
+    return "" if gains["clean"] is None else f"Clean accuracy against it: {_points(gains['clean'])}."
 
 
 def _rivals(record: Mapping[str, Any]) -> str:
-    """Return how the best other method of each protocol compares with the subject."""
+    """Return how the subject compares with the best other method of each protocol."""
+    rest = {key: dict(_sides(_gains(record, key))) for key in record["gains"] if key != CLEAN}
     said = []
-    for name, protocol in (("static_mean", "static"), ("adaptive_mean", "adaptive")):
-        found = {key: one[name] for key, one in record["gains"].items() if key != CLEAN and one.get(name) is not None}
+    for protocol in ("static", "adaptive"):
+        found = {key: gain for key, sides in rest.items() if (gain := sides[protocol]) is not None}
         if found:
             best = min(found, key=lambda key: float(found[key]["value"]))
             chance = "" if found[best]["low"] > 0 or found[best]["high"] < 0 else ", which may be chance"
-            gain = {side: -found[best][end] for side, end in (("value", "value"), ("low", "high"), ("high", "low"))}
-            said.append(f"{protocol}, {_label(record, best)}, {_apart(gain, 'it')}{chance}")
-    return f"The strongest of the other methods: {'; '.join(said)}." if said else ""
+            said.append(f"{protocol} {_points(found[best], ends=False)} ({_label(record, best)}{chance})")
+    return f"Against the best of the others: {', '.join(said)}." if said else ""
 
 
 def _label(record: Mapping[str, Any], key: str) -> str:
     return str(next(one["label"] for one in record["methods"] if one["key"] == key))
 
 
-def _apart(gain: Interval, than: str) -> str:
-    """Return "so many points above" or "below", of who has more by a gain than somebody else."""
-    if abs(gain["value"]) < _LEAST:
-        return f"level with {than}"
-    return apart({"value": -gain["value"], "low": -gain["high"], "high": -gain["low"]}, than)
+def _points(gain: Interval, *, ends: bool = True) -> str:
+    """Return a gain in points with its sign, and the ends of its interval where they differ."""
+    low, high = _tenths(gain["low"]), _tenths(gain["high"])
+    return f"{_tenths(gain['value'])} points{f' ({low} to {high})' if ends and low != high else ''}"
+
+
+def _tenths(value: float) -> str:
+    # Rounded as the page rounds, so that no number has two last digits.
+    tenths = round(1000 * value) / 10
+    sign = "\N{MINUS SIGN}" if tenths < 0 else "+" if tenths > 0 else ""
+    return f"{sign}{abs(tenths):.1f}"

@@ -50,6 +50,52 @@ class Ground:
     """Sentences that are attacked side by side."""
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Basis:
+    """What determines the ingredients of a run: known before anything is trained."""
+
+    ground: Ground
+    data: TextSet
+    backbone: str
+    """SHA-256 of the backbone."""
+    max_length: int
+    seed: int
+    precision: str
+
+    def common_facts(self) -> dict[str, Any]:
+        """Return what determines every training of the run, beside its recipe."""
+        return {
+            "backbone": self.backbone,
+            "max_length": self.max_length,
+            "labels": list(self.data.classes),
+            "data": self.data.sha256,
+            "seed": self.seed,
+            "precision": self.precision,
+            "adapter": self.ground.adapter.model_dump(mode="json"),
+            "clip_norm": self.ground.clip_norm,
+        }
+
+    def clean_facts(self) -> dict[str, Any]:
+        """Return what determines slot 0, as plain JSON values."""
+        return {"kind": CLEAN, **self.common_facts(), "fit": self.ground.clean_fit.model_dump(mode="json")}
+
+    def attack_facts(self, attack: TextAttack, resources: Resources, *, victim: str) -> dict[str, Any]:
+        """Return what determines the attacked sentences, as plain JSON values; the victim is slot 0, by its SHA-256."""
+        return {
+            "kind": "attacked",
+            "attack": attack.spec,
+            "victim": victim,
+            "backbone": self.backbone,
+            "max_length": self.max_length,
+            "data": self.data.sha256,
+            "rows": min(self.ground.n_adv, len(self.data)),
+            "seed": self.seed,
+            "width": self.ground.width,
+            "precision": self.precision,
+            "resources": resource_digests(attack, resources),
+        }
+
+
 @dataclass(frozen=True, eq=False)
 class Foundation:
     """The clean adapter and the attacked sentences of one run.
@@ -109,38 +155,29 @@ class Foundation:
         order = torch.randperm(len(self.data), generator=stream(self.run.seed, "attacked"))
         return order[self.ground.n_adv :] if len(order) > self.ground.n_adv else order
 
+    @cached_property
+    def basis(self) -> Basis:
+        """What determines every ingredient, beside its recipe."""
+        return Basis(
+            ground=self.ground,
+            data=self.data,
+            backbone=self.backbone.sha256,
+            max_length=self.backbone.max_length,
+            seed=self.run.seed,
+            precision=self.run.options.precision,
+        )
+
     def common_facts(self) -> dict[str, Any]:
         """Return what determines every training of the run, beside its recipe."""
-        return {
-            "backbone": self.backbone.sha256,
-            "max_length": self.backbone.max_length,
-            "labels": list(self.data.classes),
-            "data": self.data.sha256,
-            "seed": self.run.seed,
-            "precision": self.run.options.precision,
-            "adapter": self.ground.adapter.model_dump(mode="json"),
-            "clip_norm": self.ground.clip_norm,
-        }
+        return self.basis.common_facts()
 
     def clean_facts(self) -> dict[str, Any]:
         """Return what determines slot 0, as plain JSON values."""
-        return {"kind": CLEAN, **self.common_facts(), "fit": self.ground.clean_fit.model_dump(mode="json")}
+        return self.basis.clean_facts()
 
     def attack_facts(self, attack: TextAttack) -> dict[str, Any]:
         """Return what determines the attacked sentences, as plain JSON values."""
-        return {
-            "kind": "attacked",
-            "attack": attack.spec,
-            "victim": self.clean.sha256,
-            "backbone": self.backbone.sha256,
-            "max_length": self.backbone.max_length,
-            "data": self.data.sha256,
-            "rows": len(self.rows),
-            "seed": self.run.seed,
-            "width": self.ground.width,
-            "precision": self.run.options.precision,
-            "resources": resource_digests(attack, self.resources),
-        }
+        return self.basis.attack_facts(attack, self.resources, victim=self.clean.sha256)
 
     def records(self, attack: TextAttack) -> list[Record]:
         """Return what came of attacking the chosen training sentences: from file, or attacked now, in own phase.

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from understudy.data import Shuffle, TextSet, load_texts
 from understudy.data.reviews import review_words
 from understudy.losses import hard_cross_entropy, soft_cross_entropy
-from understudy.models.text.backbone import Backbone, load_backbone
+from understudy.models.text.backbone import SYNTHETIC, Backbone, load_backbone
 from understudy.models.text.extras import quiet, transformers
 from understudy.models.text.tiny import build_tiny
 from understudy.runs.files import folder_aside
@@ -95,7 +95,8 @@ def train_tiny(
 ) -> Path:
     """Train a tiny encoder on the embedded synthetic reviews and write it as a Transformers folder.
 
-    The folder serves as a backbone and, with its head of masked language modelling, as a source of words.
+    The folder serves as a backbone and, with its head of masked language modelling, as a source of words. Its
+    `config.json` says that the encoder is made of synthetic sentences, whoever uses it.
 
     Args:
         folder: where it goes; one that is there whole is left as it is.
@@ -133,6 +134,7 @@ def train_tiny(
         clip_norm=1.0,
     )
     if run.rank == 0:
+        setattr(network.model.config, SYNTHETIC, True)
         with quiet(), folder_aside(folder) as written:
             network.model.cpu().save_pretrained(written)
             backbone.tokenizer.save_pretrained(written)

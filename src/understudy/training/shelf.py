@@ -20,7 +20,13 @@ from understudy.runs.locks import lock_folder
 
 _ORIGIN = "origin.json"
 _SECONDS = "seconds.json"
+_WITHOUT = "leave out --bank, and it is made anew"
+_HASH = re.compile(r"[0-9a-f]{64}")
+_FLAGS = {"rows": "--n-adv", "width": "--attack-width", "attack": "--known", "labels": "--data", "victim": "--bank"}
+"""What decides a fact on the command line, where it has another name there."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
+
+_Differing = tuple[tuple[str, ...], Any, Any]
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,8 @@ class Shelf:
         path = place / record
         if not path.exists():
             return False
-        check_facts(read_json(path).get("facts", {}), facts, where=place)
+        theirs = self.bank is not None and place.is_relative_to(self.bank)
+        check_facts(read_json(path).get("facts", {}), facts, where=place, anew=_WITHOUT if theirs else "")
         return True
 
     def take_over(self, name: str, facts: Mapping[str, Any], record: str, *, must_fit: bool = True) -> None:
@@ -138,21 +145,58 @@ def bank_of(folder: Path) -> Path:
     )
 
 
-def check_facts(there: Mapping[str, Any], asked: Mapping[str, Any], *, where: Path) -> None:
+def check_bank(bank: Path, name: str, facts: Mapping[str, Any], record: str = _ORIGIN) -> None:
+    """Refuse an ingredient of another run that was made otherwise; one that is not there is made anew.
+
+    Raises:
+        ConfigError: with what differs.
+    """
+    Shelf(bank, bank).there(bank / safe_name(name), facts, record)
+
+
+def check_facts(there: Mapping[str, Any], asked: Mapping[str, Any], *, where: Path, anew: str = "") -> None:
     """Refuse an ingredient that was made otherwise than it is asked for.
+
+    Args:
+        there: facts of what lies there.
+        asked: facts of what is asked for.
+        where: it lies.
+        anew: how to have it made anew.
 
     Raises:
         ConfigError: with what differs.
     """
     asked = json.loads(json.dumps(asked))
-    names = sorted(key for key in there.keys() | asked.keys() if there.get(key) != asked.get(key))
-    if names:
-        told = "; ".join(f"{key} (there {there.get(key)!r}, now {asked.get(key)!r})" for key in names[:4])
+    told = [
+        f"{_flag(path, asked)} (there {_shown(ours)}, now {_shown(now)})" for path, ours, now in _apart(there, asked)
+    ]
+    if told:
         raise ConfigError(
-            f"what lies there was made otherwise: {told}",
+            f"what lies there was made otherwise: {'; '.join(told[:4])}",
             where=where,
-            fix="ask for what it was made with, or leave it out and it is made anew",
+            fix=f"ask for what it was made with, or {anew or 'choose another folder'}",
         )
+
+
+def _apart(there: Mapping[str, Any], asked: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[_Differing]:
+    """Yield where two sets of facts differ, down to single values, with what both say there."""
+    for key in sorted(there.keys() | asked.keys()):
+        ours, now = there.get(key), asked.get(key)
+        if isinstance(ours, dict) and isinstance(now, dict):
+            yield from _apart(ours, now, (*path, key))
+        elif ours != now:
+            yield (*path, key), ours, now
+
+
+def _flag(path: tuple[str, ...], facts: Mapping[str, Any]) -> str:
+    """Return the flag that decides a fact."""
+    first = "clean_" if path[0] == "fit" and facts.get("kind") == "clean" else ""
+    return _FLAGS.get(path[-1]) or f"--{first}{path[-1]}".replace("_", "-")
+
+
+def _shown(value: object) -> str:
+    hashed = isinstance(value, str) and _HASH.fullmatch(value)
+    return f"SHA-256 {str(value)[:12]}..." if hashed else repr(value)
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:

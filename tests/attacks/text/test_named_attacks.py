@@ -67,10 +67,11 @@ def test_a_budget_for_all_leaves_those_with_their_own() -> None:
         ("zzz", r"no text attack 'zzz'(.|\n)*known: bae, deepwordbug"),
         ("deepwordbug:query=3", r"no option 'query=3'(.|\n)*'queries'"),
         ("deepwordbug:30", "no option '30'"),
-        ("deepwordbug:queries=0", "queries: .*greater than 0"),
-        ("deepwordbug:queries=many", "queries: .*integer"),
+        ("deepwordbug:queries=0", "queries of deepwordbug is 0(.|\n)*expected: more than 0"),
+        ("deepwordbug:queries=abc", "queries of deepwordbug is abc(.|\n)*expected: a whole number"),
+        ("deepwordbug:queries=2.5", "queries of deepwordbug is 2.5(.|\n)*expected: a whole number"),
         ("deepwordbug:queries=3:queries=4", "given twice"),
-        ("textbugger:similarity=1.5", "similarity: .*less than or equal to 1"),
+        ("textbugger:similarity=1.5", "similarity of textbugger is 1.5(.|\n)*expected: 1 or less"),
         ("deepwordbug,textbugger,deepwordbug:queries=500", "the attack deepwordbug is named twice"),
         ("none,deepwordbug", "no text attack 'none'"),
     ],
@@ -78,6 +79,12 @@ def test_a_budget_for_all_leaves_those_with_their_own() -> None:
 def test_what_cannot_be_read_is_refused(text: str, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         parse_text_attacks(text)
+
+
+@pytest.mark.parametrize("text", ["depwordbug", "deepwordbug:queries=x", "deepwordbug:query=3", "pso,pso"])
+def test_a_refusal_names_the_flag(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"where:    --unknown"):
+        parse_text_attacks(text, where="--unknown")
 
 
 @pytest.mark.parametrize(("spec", "what"), [("textbugger:neighbours=5", "word vectors"),

@@ -170,6 +170,7 @@ def test_a_slot_that_contradicts_is_told(
     contrary = Contrary(outcome.clean.network, given["backbone"])
     clean, other = slot_report({"clean": outcome.clean, "pwws": contrary}, seen["foundation"])
     assert clean["warning"] is None
+    assert clean["sha256"] == outcome.clean.sha256
     assert other["clean_accuracy"]["value"] == 0.0
     assert other["clean_accuracy"]["n"] == 96 - 16  # training sentences that no attack was run on
     assert "contradict" in other["warning"]

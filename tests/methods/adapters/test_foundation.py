@@ -43,9 +43,9 @@ def test_a_bank_of_other_data_or_another_recipe_is_refused(
     quick: Make, given: dict[str, Any], laid: Path, make_run: MakeRun
 ) -> None:
     fewer = {**given, "data": given["data"].take(range(64))}
-    with pytest.raises(ConfigError, match="made otherwise: data"):
+    with pytest.raises(ConfigError, match="made otherwise: --data"):
         quick("adpmixup").run(run=make_run("data"), bank=laid, **fewer)
-    with pytest.raises(ConfigError, match="fit"):
+    with pytest.raises(ConfigError, match=r"--clean-epochs \(there \d+, now 1\)"):
         quick("adpmixup", clean_epochs=1).run(run=make_run("recipe"), bank=laid, **given)
     with pytest.raises(ConfigError, match="seed"):
         quick("adpmixup").run(run=make_run("seed", seed=1), bank=laid, **given)

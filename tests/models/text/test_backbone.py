@@ -7,12 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from understudy.errors import ConfigError, DataError, IntegrityError, ShapeError
-from understudy.models.text.backbone import Backbone, draw_head, load_backbone
+from understudy.models.text._coding import check_texts
+from understudy.models.text._saving import save_backbone
+from understudy.models.text.backbone import SYNTHETIC, Backbone, draw_head, load_backbone
 from understudy.models.text.extras import transformers
+from understudy.models.text.full import FullModel
+from understudy.models.text.predictor import Predictor
+from understudy.models.text.slots import SlotModel
+from understudy.models.text.store import save_text_model
 
 LABELS = ("no", "yes")
 
@@ -108,6 +115,66 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
         load_backbone(tmp_path, labels=LABELS, seed=0)
     with pytest.raises(ConfigError, match="no such folder"):
         load_backbone(tmp_path / "absent", labels=LABELS, seed=0)
+
+
+def test_a_wrong_path_is_told_apart_and_says_what_to_give(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusal(spec: str | Path) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_backbone(spec, labels=LABELS, seed=0)
+        return str(caught.value)
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_folder, tmp_path / "encoder")
+    (tmp_path / "empty").mkdir()
+    assert "to do:    check the path, or give tiny" in refusal("empty")
+    assert "did you mean 'encoder'?" in refusal("./encodr")
+    assert "to do:    check the path, or give tiny" in refusal("./zzqx")
+    message = refusal("encoder/config.json")
+    assert "this is a file, and no folder" in message
+    assert "name the folder it is in" in message
+
+
+@pytest.mark.skipif(os.environ.get("HF_HUB_OFFLINE") != "1", reason="would ask the hub: set HF_HUB_OFFLINE=1")
+def test_a_mistyped_name_is_told_the_near_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="did you mean 'tiny'"):
+        load_backbone("tinny", labels=LABELS, seed=0)
+
+
+def test_a_run_over_another_folders_backbone_names_that_one(
+    tiny_folder: Path, make_adapter, tiny_backbone: Backbone, tmp_path: Path
+) -> None:
+    model = Predictor(SlotModel(tiny_backbone, [make_adapter(tiny_backbone, 0)]), tiny_backbone)
+    save_text_model(model, tmp_path / "run" / "model", about={})
+    with pytest.raises(ConfigError) as caught:
+        load_backbone(tmp_path / "run", labels=LABELS, seed=0)
+    assert f"its adapters stand on the backbone {tiny_folder}: give that one" in str(caught.value)
+
+
+def test_an_encoder_of_made_up_sentences_says_so_wherever_it_goes(folder: Path, tmp_path: Path) -> None:
+    assert not load_backbone(folder, labels=LABELS, max_length=32, seed=0).synthetic
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, SYNTHETIC: True}))
+    marked = load_backbone(folder, labels=LABELS, max_length=32, seed=0)
+    assert marked.synthetic
+    save_backbone(marked, tmp_path / "carried")
+    assert load_backbone(tmp_path / "carried", labels=LABELS, max_length=32, seed=0).synthetic
+    FullModel(marked).save(tmp_path / "whole")
+    assert load_backbone(tmp_path / "whole", labels=LABELS, max_length=32, seed=0).synthetic
+
+
+def test_what_is_no_list_of_texts_is_refused_with_the_number_of_the_item(tiny_backbone: Backbone) -> None:
+    with pytest.raises(DataError, match=r"texts is one str(.|\n)*put it into a list"):
+        tiny_backbone.tokens("a film")
+    with pytest.raises(DataError, match="contexts is one str"):
+        tiny_backbone.tokens(["a"] * 6, "a film")
+    for item, kind in ((None, "NoneType"), (3, "int"), (b"film", "bytes"), (float("nan"), "float")):
+        with pytest.raises(DataError, match=rf"item 1 is .*, a {kind}(.|\n)*texts\[1\]"):
+            check_texts(["good", item], "texts")
+    check_texts((), "texts")
+    check_texts(np.array(["good"]), "texts")
 
 
 @pytest.mark.skipif(os.environ.get("HF_HUB_OFFLINE") != "1", reason="would ask the hub: set HF_HUB_OFFLINE=1")

@@ -70,6 +70,20 @@ def test_a_long_text_is_cut_where_the_model_ends(mixed, folder: Path) -> None:
     torch.testing.assert_close(found, mixed.probs([long]), rtol=0, atol=1e-5)
 
 
+def test_the_examples_of_docs_and_card_take_long_texts(mixed, folder: Path, capsys) -> None:
+    """What stands there is what is run, with this folder and a text that is longer than the model reads."""
+    long = "the film is good " * 50
+    docs = (Path(__file__).parents[3] / "docs" / "adapters.md").read_text(encoding="utf-8")
+    example = next(part for part in docs.split("```python\n")[1:] if "pipeline" in part).partition("```")[0]
+    exec(example.replace("runs/text/model", str(folder)).replace("a film of rare charm", long), {})
+    best = mixed.labels[int(mixed.probs([long]).argmax())]
+    assert f"'label': '{best}'" in capsys.readouterr().out
+    card = (folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1].partition("```")[0]
+    scope: dict = {}
+    exec(card.replace("path/to/this/folder", str(folder)), scope)
+    assert scope["classify"](long)[0]["label"] == best
+
+
 def test_logits_are_logarithms_of_the_mixture(mixed, folder: Path) -> None:
     model = MixedAdapterClassifier.from_pretrained(folder)
     encoded = mixed.backbone.encode(TEXTS)

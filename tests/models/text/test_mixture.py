@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from understudy.errors import ConfigError, ShapeError
+from understudy.errors import ConfigError, DataError, ShapeError
 from understudy.models.text.adapter import Adapter
 from understudy.models.text.backbone import Backbone
 from understudy.models.text.gate import GRID, Gate, entropy, mix_weights
@@ -290,3 +290,10 @@ def test_slots_that_do_not_fit_their_facts_are_refused(
     slots = mix(tiny_backbone).slots
     with pytest.raises(error, match=message):
         MixedAdapters(slots, tiny_backbone, Gate(), profiles, names)
+
+
+def test_one_text_is_no_list_of_letters(mix: Mix, tiny_backbone: Backbone) -> None:
+    mixed = mix(tiny_backbone)
+    for ask in (mixed.explain, mixed.probs):
+        with pytest.raises(DataError, match="texts is one str"):
+            ask("a film")

@@ -405,3 +405,74 @@ def test_only_a_mixture_is_exported_and_nothing_is_overwritten(adapters, tiny_ba
     (tmp_path / "photos" / "holiday.txt").touch()
     with pytest.raises(StorageError, match="not empty"):
         export_adapter(saved, 0.5, tmp_path / "photos")
+
+
+def test_an_export_with_its_backbone_names_it_wherever_it_goes(mix: Mix, tmp_path: Path) -> None:
+    """Plain PEFT and Transformers open the folder, and nothing in it points to where the backbone was."""
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    mixed = mix()
+    save_text_model(mixed, tmp_path / "model", about={"preset": None})
+    out = export_adapter(tmp_path / "model", (0.5, 0.3, 0.2), tmp_path / "out", include_backbone=True)
+    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == "./backbone"
+    assert json.loads((out / "understudy.json").read_text())["backbone"]["spec"] == "./backbone"
+    card = (out / "README.md").read_text()
+    for text in (card, (out / "adapter_config.json").read_text(), (out / "understudy.json").read_text()):
+        assert mixed.backbone.spec not in text
+    assert "| merged | 0.5 clean, 0.3 deepwordbug, 0.2 pwws:max_candidates=8 |" in card
+    assert "preset" not in card
+    with quiet():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+        base = transformers.AutoModelForSequenceClassification.from_pretrained(out / "backbone", num_labels=2)
+        model = peft.PeftModel.from_pretrained(base, out).eval()
+    encoded = tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        found = torch.softmax(model(**encoded).logits, dim=-1)
+    torch.testing.assert_close(found, load_text_model(out).probs(TEXTS), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "library"), [("lora", "peft"), ("pfeiffer", "understudy")])
+def test_a_card_names_the_library_that_opens_the_folder(
+    make_adapter, tiny_backbone: Backbone, tmp_path: Path, kind: str, library: str
+) -> None:
+    save_adapter(make_adapter(tiny_backbone, 0, kind=kind), tmp_path / "local")
+    local = (tmp_path / "local" / "README.md").read_text()
+    assert f"library_name: {library}\n" in local
+    assert "base_model:" not in local  # a path on this machine is none of the hub's
+    save_adapter(replace(make_adapter(tiny_backbone, 0, kind=kind), backbone="owner/name"), tmp_path / "hub")
+    assert "base_model: owner/name\n" in (tmp_path / "hub" / "README.md").read_text()
+
+
+def test_an_export_takes_no_place_but_its_own(saved: Path, tmp_path: Path) -> None:
+    out = export_adapter(saved, 0.5, tmp_path / "out", include_backbone=True)
+    before = files(out)
+    export_adapter(saved, 0.5, out, include_backbone=True)  # the same again
+    assert files(out) == before
+    for coefficient, with_backbone, message in ((0.4, True, "another model is there"), (0.5, False, "would be lost")):
+        with pytest.raises(StorageError, match=message):
+            export_adapter(saved, coefficient, out, include_backbone=with_backbone)
+    with pytest.raises(StorageError, match="another model is there"):
+        export_adapter(saved, 0.5, saved)
+    assert files(out) == before
+    (out / "understudy.json").write_text('{"kind": "adapter"')
+    with pytest.raises(StorageError, match="another model is there"):
+        export_adapter(saved, 0.5, out)
+
+
+def test_a_lost_backbone_is_told_once(mix: Mix, tiny_folder: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(tiny_folder, tmp_path / "base")
+    before = mix()
+    elsewhere = load_backbone(own, labels=("no", "yes"), max_length=32, seed=0)
+    save_text_model(MixedAdapters(before.slots, elsewhere, before.gate, PROFILES, NAMES), tmp_path / "m", about={})
+    shutil.rmtree(own)
+    with pytest.raises(ConfigError) as caught:
+        load_text_model(tmp_path / "m")
+    message = str(caught.value)
+    assert message.count("where:") == 1
+    assert str(own) in message
+    assert str(tmp_path / "m" / "backbone") in message
+
+
+def test_a_folder_of_several_models_names_them(mix: Mix, tmp_path: Path) -> None:
+    save_text_model(mix(), tmp_path / "study" / "cells" / "adpmixup-s0" / "model", about={})
+    with pytest.raises(IntegrityError, match=r"give one of the models in it: .*study/cells/adpmixup-s0"):
+        load_text_model(tmp_path / "study")

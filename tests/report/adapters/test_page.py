@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from understudy.errors import ConfigError, IntegrityError
-from understudy.report import adapters_table, summarise_adapters, write_adapters, write_report
+from understudy.report import adapters_table, summarise_adapters, write_adapters, write_comparison, write_report
+from understudy.study.withstand_verdict import verdict
 
 MakeStudy = Callable[..., Path]
 Reader = Callable[[Path], Any]
@@ -22,12 +23,55 @@ class TestFirstScreen:
         page = write_adapters(make_study())
         text = read(page)
         assert page.name == "withstand.html"
-        assert "Does AdpMixup (independent instantiation) withstand attacks on sentences?" in text.first
-        said = "An attacker who adapts takes the gain of AdpMixup (an independent instantiation) away."
+        assert "Does AdpMixup withstand attacks on sentences?" in text.first
+        assert "AdpMixup is an independent instantiation" in text.first
+        said = "An attacker who adapts takes the gain of AdpMixup away."
         assert f'<p class="finding">{said}</p>' in text.source
         assert "Clean accuracy 85.8 % 85.0 to 86.7; clean adapter 86.3 %, −0.5 points" in text.first
-        assert "Mean, static 59.1 %" in text.first
-        assert "Mean, adaptive 32.0 %" in text.first
+        assert "Mean, static, 60 sentences 59.5 %" in text.first
+        assert "Mean, adaptive, 60 sentences 32.0 %" in text.first
+
+    def test_a_gain_has_one_sign_and_one_rounding(self, make_study: MakeStudy, read: Reader) -> None:
+        def edit(record: Record) -> None:
+            gain = {"value": -0.0125, "low": -0.0245, "high": -0.00049, "n": 3}
+            record["gains"]["clean"]["adaptive_mean"] = gain
+            record["verdict"] = verdict(record)
+
+        text = read(write_adapters(make_study(edit=edit)))
+        assert "adaptive −1.2 points (−2.4 to 0.0)." in text.first
+        assert "clean adapter 32.3 %, −1.2 points" in text.first
+        assert "−1.2 points −2.4 to +0.0" in text.words
+
+    def test_beside_the_adaptive_mean_stands_the_static_one_on_the_same_sentences(
+        self, make_study: MakeStudy, read: Reader
+    ) -> None:
+        both = read(write_adapters(make_study())).words
+        heads = "Mean static, 60 sentences Mean adaptive, 60 sentences Mean static, 150 sentences"
+        assert both.count(heads) == 2
+
+        def edit(record: Record) -> None:
+            for one in (*record["scores"].values(), *record["gains"].values()):
+                del one["static_common_mean"]
+
+        old = read(write_adapters(make_study(edit=edit)))
+        assert old.words.count("Mean static, 150 sentences Mean adaptive, 60 sentences") == 2
+        assert "Mean, static, 150 sentences 59.1 %" in old.first
+
+    def test_the_head_names_what_it_shows(self, make_study: MakeStudy, read: Reader) -> None:
+        assert "run withstand-1a2b3c backbone models/minilm data sst2" in read(write_adapters(make_study())).first
+
+        def tiny(record: Record) -> None:
+            record["backbone"]["spec"] = "/somewhere/deep/runs/text/backbone"
+            record["settings"] |= {"text": {"backbone": "tiny"}, "methods": ["adpmixup"]}
+
+        assert "study withstand-1a2b3c backbone tiny data" in read(write_adapters(make_study(edit=tiny))).first
+
+        def deep(record: Record) -> None:
+            record["backbone"]["spec"] = "/somewhere/deep/runs/text/backbone"
+
+        text = read(write_adapters(make_study(edit=deep)))
+        assert "backbone text/backbone data" in text.first
+        assert "Backbone /somewhere/deep/runs/text/backbone, bert" in text.words
 
     def test_the_numbers_are_those_of_the_record(self, make_study: MakeStudy, read: Reader, studies: Any) -> None:
         record, text = studies.made_up(), read(write_adapters(make_study())).words
@@ -42,12 +86,15 @@ class TestFirstScreen:
     def test_one_seed_is_said(self, make_study: MakeStudy, read: Reader) -> None:
         text = read(write_adapters(make_study(seeds=(0,))))
         assert "One seed decides nothing" in text.first
-        assert "intervals over test sentences" in text.words
+        assert "intervals over test sentences, of one seed" in text.words
+        assert "for a mean of several shares, or of paired differences, the averages of the ends" in text.words
+        assert "Student's, or the average of the intervals" in read(write_adapters(make_study())).words
 
     def test_no_adaptive_attack_is_said(self, make_study: MakeStudy, read: Reader) -> None:
         text = read(write_adapters(make_study(adaptive=False)))
         assert "No model was attacked itself." in text.first
         assert "Mean, adaptive" not in text.first
+        assert "Mean, static, 150 sentences 59.1 %" in text.first
         assert "Static protocol alone" in text.words
 
     def test_without_attacks_only_clean_accuracy_is_left(self, make_study: MakeStudy, read: Reader) -> None:
@@ -69,7 +116,8 @@ class TestFirstScreen:
             record["failures"] = [{"what": "mixkd, seed 2", "folder": "mixkd-s2", "error": "no finite loss\nat 3"}]
 
         text = read(write_adapters(make_study(edit=edit)))
-        assert "Inverted adapter: by itself that of DeepWordBug is hardly better than chance" in text.first
+        assert "No better than chance on clean sentences by itself: the adapter of DeepWordBug. It has" in text.first
+        assert "(--anchor-ratio)" in text.first
         assert "The bank of another run was used." in text.first
         assert "this shows the mechanics" in text.first
         assert "1 part was not finished" in text.first
@@ -86,11 +134,27 @@ class TestFirstScreen:
 
         text = read(write_adapters(make_study(edit=edit))).first
         assert text.count("The clean adapter is no better than chance.") == 1
-        assert "Inverted adapter" not in text
+        assert "No better than chance on clean" not in text
 
 
 class TestTables:
     """Known and unknown attacks, both protocols, costs, budgets and constraints."""
+
+    def test_on_a_telephone_every_number_stands_beside_its_name(self, make_study: MakeStudy, read: Reader) -> None:
+        page = write_adapters(make_study())
+        source, style = read(page).source, page.read_text(encoding="utf-8").partition("</style>")[0]
+        shown = source.partition('<section id="accuracy">')[2].partition('<section id="sentences">')[0]
+        for title in ("Clean", "Mean, adaptive, 60 sentences", "PWWS, known, adaptive", "Passes"):
+            assert f'data-title="{title}"' in shown
+        small = style.partition("@media (max-width: 560px)")[2].partition("@media print")[0]
+        assert ".cards td::before { content: attr(data-title)" in small
+        assert ".facts:has(> :nth-child(3):last-child) { grid-template-columns: 1fr; }" in small
+
+    def test_a_colour_stays_with_its_name(self, make_study: MakeStudy, read: Reader) -> None:
+        page = write_adapters(make_study())
+        key = '<span class="named"><span class="key" style="background: var(--student)"></span>AdpMixup</span>'
+        assert key in read(page).source
+        assert ".named { white-space: nowrap; }" in page.read_text(encoding="utf-8")
 
     def test_attacks_are_known_or_not_and_protocols_named(self, make_study: MakeStudy, read: Reader) -> None:
         text = read(write_adapters(make_study())).words
@@ -111,6 +175,7 @@ class TestTables:
             for attack in record["attacks"]:
                 attack["constraints"] = ["similarity 0.8, window 15"]
 
+        assert "as run:" not in off.lower()
         held = read(write_adapters(make_study(edit=hold))).words
         assert "Not every constraint is on" not in held
         assert "similarity 0.8, window 15" in held
@@ -124,6 +189,8 @@ class TestTables:
 
         text = read(write_adapters(make_study(edit=switch)))
         assert "Not every constraint is on: PWWS may change" in text.words
+        assert text.words.count("official as run: similarity of sentences not asked for") == 1
+        assert "As run: with this constraint off" in text.words
         assert "not asked for" not in text.first
 
     def test_options_of_every_method(self, make_study: MakeStudy, read: Reader) -> None:
@@ -149,6 +216,23 @@ class TestTables:
     def test_every_seed_of_an_adapter(self, make_study: MakeStudy, read: Reader) -> None:
         text = read(write_adapters(make_study())).words
         assert "Adapter Seed 0 Seed 1 Seed 2 Warning" in text
+        assert "training sentences that were not attacked, so that these are other numbers" in text
+        assert "deepwordbug, of" not in text
+
+    def test_adapters_of_one_name_are_told_apart_by_their_methods(self, make_study: MakeStudy, read: Reader) -> None:
+        def edit(record: Record) -> None:
+            mine = [slot for slot in record["slots"] if slot["name"] == "deepwordbug"]
+            for slot in mine:
+                slot |= {"models": ["adpmixup", "adpmixup:rule=pairwise"], "sha256": f"a{slot['seed']}"}
+            other = {"models": ["adversarial_training"], "warning": "deepwordbug is upside down"}
+            record["slots"] += [{**slot, **other, "sha256": f"b{slot['seed']}"} for slot in mine]
+
+        text = read(write_adapters(make_study(edit=edit)))
+        after = text.words.partition("The adapters one by one")[2]
+        assert "DeepWordBug deepwordbug, of AdpMixup and AdpMixup, pairwise" in after
+        assert "DeepWordBug deepwordbug, of Adversarial training" in after
+        assert "PWWS pwws:max_candidates=8, of" not in after
+        assert "by itself: the adapter of DeepWordBug in Adversarial training. It has" in text.first
 
 
 def test_a_record_with_nothing_but_its_kind_has_a_page(tmp_path: Path, read: Reader) -> None:
@@ -210,6 +294,13 @@ class TestFolders:
         folder = make_study()
         (folder / "config.toml").write_text('method = "adpmixup"\n', encoding="utf-8")
         assert 'method = "adpmixup"' in read(write_adapters(folder)).words
+
+    def test_runs_are_compared_by_withstand(self, make_study: MakeStudy, tmp_path: Path) -> None:
+        folder = make_study(file="result.json")
+        with pytest.raises(ConfigError, match="compared by understudy withstand") as raised:
+            write_comparison([folder, tmp_path], tmp_path / "cmp.html")
+        assert "understudy withstand --methods" in str(raised.value)
+        assert "--fresh" not in str(raised.value)
 
     def test_an_empty_folder(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="withstand"):

@@ -115,6 +115,41 @@ class TestShown:
         sentences = text.source.partition('id="sentences"')[2].partition('id="gate"')[0]
         assert 'class="bar"' not in sentences
 
+    def test_those_that_misled_come_first_and_attacks_take_turns(self, studies: Any) -> None:
+        record = studies.made_up()
+        record["examples"].sort(key=lambda one: (one["attack"], one["status"]))
+        shown = [(one.title, "did not" in one.note) for one in sentences_shown(parse_adapters(record, where="here"))]
+        assert shown == [
+            ("DeepWordBug", False),
+            ("PWWS", False),
+            ("TextBugger, characters", False),
+            ("PWWS", False),
+            ("TextBugger, characters", False),
+            ("DeepWordBug", True),
+        ]
+
+    def test_more_than_eight_are_folded(self, make_study: MakeStudy) -> None:
+        def edit(record: dict[str, Any]) -> None:
+            record["examples"] *= 2
+
+        source = write_adapters(make_study(edit=edit)).read_text(encoding="utf-8")
+        before, _, after = source.partition("4 more, last those that did not mislead")
+        assert (before.count("<article>"), after.count("<article>")) == (8, 4)
+        assert "more, last" not in write_adapters(make_study()).read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize(
+        ("entropies", "shown"),
+        [
+            ((0.2, 0.69), ["0.20 nats", "0.69 nats"]),
+            ((0.6912, 0.6931), ["0.6912 nats", "0.6931 nats"]),
+            ((0.5, 0.5), ["0.50 nats", "0.50 nats"]),
+        ],
+    )
+    def test_entropies_are_told_apart(self, studies: Any, entropies: tuple[float, float], shown: list[str]) -> None:
+        record = studies.made_up()
+        record["examples"] = [one | {"entropy": at} for one, at in zip(record["examples"], entropies, strict=False)]
+        assert [one.entropy for one in sentences_shown(parse_adapters(record, where="here"))] == shown
+
     def test_no_more_than_two_dozen(self, studies: Any) -> None:
         record = studies.made_up()
         record["examples"] *= 10

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,9 @@ def tokens(
     tokenizer: Any, texts: Sequence[str], contexts: Sequence[str] | None, max_length: int
 ) -> list[dict[str, list[int]]]:
     """Return what each text is to the model, not padded; see `Backbone.tokens`."""
+    check_texts(texts, "texts")
+    if contexts is not None:
+        check_texts(contexts, "contexts")
     if contexts is not None and len(contexts) != len(texts):
         raise DataError(f"{len(texts)} texts with {len(contexts)} contexts", expected="one context a text")
     if not texts:
@@ -20,6 +24,30 @@ def tokens(
     coded = _code(tokenizer, list(texts), contexts, max_length)
     names = [name for name in coded if isinstance(coded[name][0], list)]
     return [{name: coded[name][row] for name in names} for row in range(len(texts))]
+
+
+def check_texts(texts: object, what: str) -> None:
+    """Refuse what is no list of texts; a single text would be taken for a list of letters.
+
+    Args:
+        texts: what was given.
+        what: what they are called, for messages.
+
+    Raises:
+        DataError: with the number of the first item that is no text, counted from 0.
+    """
+    if isinstance(texts, str | bytes) or not isinstance(texts, Sequence | np.ndarray):
+        raise DataError(
+            f"{what} is one {type(texts).__name__}", where=what, expected="a list of texts", fix="put it into a list"
+        )
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(
+                f"item {number} is {text!r:.60}, a {type(text).__name__}",
+                where=f"{what}[{number}]",
+                expected="a text (str)",
+                fix="leave it out, or decode it" if isinstance(text, bytes) else "leave it out, or write it as text",
+            )
 
 
 def collate(tokenizer: Any, rows: Sequence[Mapping[str, Sequence[int]]], device: torch.device) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from understudy.errors import ConfigError, IntegrityError
+from understudy.models.text._record import find_text_model, read_record
 from understudy.models.text.extras import quiet, transformers
 
 _TOKENIZERS = (
@@ -21,6 +23,9 @@ _TOKENIZERS = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
+_FOLDER = "a Transformers folder (config.json, model.safetensors, tokenizer files), or a run with one"
+TINY = "tiny"
+"""What the commands call the encoder that they train on the spot."""
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -69,14 +74,30 @@ def find_folder(spec: str) -> Path | None:
         for place in (root, root / "backbone", root / "model", root / "model" / "backbone"):
             if _is_model(place / "config.json"):
                 return place
-        raise ConfigError(
-            "this folder holds no language model",
-            where=root,
-            expected="a Transformers folder (config.json, model.safetensors, tokenizer files), or a run with one",
-        )
-    if root.exists() or spec.startswith((".", "/", "~")) or not _HUB_NAME.fullmatch(spec):
-        raise ConfigError("no such folder", where=spec, expected="a Transformers folder, a run, or a name on the hub")
+        raise ConfigError("this folder holds no language model", where=root, expected=_FOLDER, fix=_instead(root))
+    if root.exists():
+        raise ConfigError("this is a file, and no folder", where=root, expected=_FOLDER, fix="name the folder it is in")
+    if spec.startswith((".", "/", "~")) or not _HUB_NAME.fullmatch(spec):
+        raise ConfigError("no such folder", where=spec, expected=f"{_FOLDER}, or a name on the hub", fix=_near(root))
     return None
+
+
+def _instead(folder: Path) -> str:
+    """Return what to give in place of a folder without a language model."""
+    model = find_text_model(folder)
+    if model is None:
+        return f"check the path, or give {TINY}, which the commands train on the spot"
+    spec = read_record(model).backbone.spec
+    return f"its adapters stand on the backbone {spec}: give that one"
+
+
+def _near(place: Path) -> str:
+    """Return a sentence with the names that a mistyped one is near to: folders beside it, and `tiny`."""
+    here = [child.name for child in place.parent.iterdir() if child.is_dir()] if place.parent.is_dir() else []
+    close = get_close_matches(place.name, [*here, TINY], n=3, cutoff=0.6)
+    if not close:
+        return f"check the path, or give {TINY}, which the commands train on the spot"
+    return "did you mean " + " or ".join(repr(name) for name in close) + "?"
 
 
 def _is_model(path: Path) -> bool:
@@ -123,6 +144,7 @@ def _read(kind: Any, spec: str, place: Path | None, **options: Any) -> Any:
             f"{spec!r} {what}: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}",
             where=name,
             expected="an encoder with a sequence-classification head, safetensors weights and a tokenizer",
+            fix="restore the folder, or give another" if place else _near(Path(spec)),
         ) from error
 
 

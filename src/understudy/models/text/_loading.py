@@ -25,10 +25,12 @@ def find_folder(spec: str | Path) -> Path:
     """
     folder = find_text_model(spec)
     if folder is None:
+        inner = sorted(str(path.parent.parent) for path in Path(spec).expanduser().glob("*/*/model/understudy.json"))
         raise IntegrityError(
             "the folder holds no text model: understudy.json is missing or of another kind",
             where=spec,
             expected="a folder that `understudy adapt` or save_text_model wrote, or a run with one",
+            fix=f"give one of the models in it: {', '.join(inner[:8])}" if inner else "check the path",
         )
     return folder
 
@@ -85,10 +87,12 @@ def find_backbone(folder: Path, record: TextRecord) -> Backbone:
     try:
         backbone = load_backbone(place, labels=record.labels, max_length=record.max_length, seed=0)
     except ConfigError as error:
+        what = str(error).partition("\n")[0]  # its own place and advice are about a folder that nobody named here
         raise ConfigError(
-            f"the backbone of this model cannot be loaded: {error}",
-            where=folder,
-            fix=f"put it into {folder / 'backbone'}, or save the model with its backbone",
+            f"the backbone of this model cannot be loaded: {what}",
+            where=f"{place}, for the model in {folder}",
+            expected=f"{stored!r}, SHA-256 {record.backbone.sha256[:12]}..., there or in {folder / 'backbone'}",
+            fix="put it there, or save the model with its backbone",
         ) from error
     check_backbone(backbone, record, place)
     return backbone

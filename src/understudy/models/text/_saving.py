@@ -4,6 +4,7 @@ import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from understudy.models.text.backbone import Backbone
 from understudy.models.text.extras import quiet
 from understudy.models.text.full import FullModel
 from understudy.models.text.mixture import MixedAdapters
-from understudy.models.text.peft_files import save_adapter
+from understudy.models.text.peft_files import CARRIED, save_adapter
 from understudy.runs.files import folder_aside, read_json, sha256_file, write_json, write_text
 
 MODEL_TYPE = "understudy_mixed_adapters"
@@ -25,7 +26,14 @@ ARCHITECTURE = "MixedAdapterClassifier"
 WEIGHTS = "model.safetensors"
 
 
-def save_one_adapter(adapter: Adapter, backbone: Backbone | TextRecord, folder: Path, about: Mapping[str, Any]) -> None:
+def save_one_adapter(
+    adapter: Adapter,
+    backbone: Backbone | TextRecord,
+    folder: Path,
+    about: Mapping[str, Any],
+    *,
+    carried: Backbone | None = None,
+) -> None:
     """Write an adapter into an empty folder: the files of PEFT, and a record that makes it a text model.
 
     Args:
@@ -33,12 +41,20 @@ def save_one_adapter(adapter: Adapter, backbone: Backbone | TextRecord, folder: 
         backbone: under it, or the record of a model over the same one.
         folder: an empty folder.
         about: facts for people, JSON-able.
+        carried: the backbone itself, if it goes into the folder, with its tokenizer.
     """
-    save_adapter(adapter, folder)
+    origin = adapter.backbone
+    if carried is not None:
+        adapter = replace(adapter, backbone=CARRIED)
+        save_backbone(carried, folder / "backbone")
+        save_tokenizer(carried, folder)
+    save_adapter(adapter, folder, origin=origin)
     if isinstance(backbone, TextRecord):
         facts = backbone.model_dump(include={"backbone", "labels", "max_length"})
     else:
         facts = _backbone_facts(backbone)
+    if carried is not None:
+        facts["backbone"] = {**dict(facts["backbone"]), "spec": CARRIED}
     own = read_json(folder / RECORD)["adapter"]
     record = TextRecord.model_validate({**facts, "format": FORMAT, "kind": "adapter", "adapter": own, "about": about})
     write_record(folder, record)

@@ -1,11 +1,9 @@
 """The model card of a text model: the README of its folder, with the front matter that the Hugging Face hub reads."""
 
-import re
-from pathlib import Path
+from collections.abc import Mapping
 
+from understudy.models.text._card_lines import base_model
 from understudy.models.text._record import TextRecord
-
-_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 _FIDELITY = """\
 **Fidelity: instantiation.** Mixing adapters per input by the entropies of their predictions is AdpMixup's (Nguyen and
@@ -73,17 +71,12 @@ def text_card(record: TextRecord, *, adapter_card: str = "") -> str:
     template = _MIXTURE if record.mixture else _FULL
     return template.format(
         backbone=_line(record.backbone.spec),
-        base=_base_model(record.backbone.spec),
+        base=base_model(record.backbone.spec),
         labels=", ".join(f"`{_line(label)}`" for label in record.labels),
         count=len(record.mixture.names) if record.mixture else 0,
         fidelity=_FIDELITY.format(rule=record.mixture.gate.rule) if record.mixture else "",
         facts=facts,
     )
-
-
-def _base_model(spec: str) -> str:
-    """Return the line of the front matter for a backbone of the hub; none for a folder on somebody's machine."""
-    return f"base_model: {spec}\n" if _HUB_NAME.fullmatch(spec) and not Path(spec).exists() else ""
 
 
 def _facts(record: TextRecord) -> str:
@@ -97,8 +90,16 @@ def _facts(record: TextRecord) -> str:
         for name, (lo, hi) in zip(mixture.names, mixture.profiles, strict=True):
             facts[f"slot {name}"] = f"entropies of {lo:.4g} to {hi:.4g} on texts of its own kind"
         facts |= {"rule": mixture.gate.rule, "LoRA mix": mixture.lora_mix, "heads": mixture.head_policy}
-    rows = [f"| {_line(key)} | {_line(value)} |" for key, value in {**facts, **record.about}.items()]
+    known = {key: value for key, value in {**facts, **record.about}.items() if value is not None}
+    rows = [f"| {_line(key)} | {_line(_shares(value))} |" for key, value in known.items()]
     return "\n".join(["| fact | value |", "|---|---|", *rows])
+
+
+def _shares(value: object) -> object:
+    """Return shares by name in words, anything else as it is."""
+    if not isinstance(value, Mapping) or not all(isinstance(share, int | float) for share in value.values()):
+        return value
+    return ", ".join(f"{share:.4g} {name}" for name, share in value.items())
 
 
 def _line(value: object) -> str:

@@ -14,7 +14,10 @@ from understudy.models.text._load import Loaded, load_parts
 from understudy.runs.seeds import stream
 from understudy.runs.tensors import digest
 
-__all__ = ["Backbone", "draw_head", "load_backbone"]
+__all__ = ["SYNTHETIC", "Backbone", "draw_head", "load_backbone"]
+
+SYNTHETIC = "understudy_synthetic"
+"""Entry of `config.json` that marks an encoder made of synthetic sentences; it goes wherever the folder is copied."""
 
 
 @dataclass(eq=False)
@@ -98,6 +101,11 @@ class Backbone:
         return str(self.tokenizer.mask_token or self.unknown_token)
 
     @property
+    def synthetic(self) -> bool:
+        """Whether the encoder was trained on made-up sentences alone: it shows mechanics, and no real model."""
+        return bool(getattr(self.model.config, SYNTHETIC, False))
+
+    @property
     def parameters(self) -> int:
         """Number of frozen weights, the head's left out."""
         head = set(self.head_names)
@@ -117,7 +125,7 @@ class Backbone:
                 of the room; such a context is cut to that half.
 
         Raises:
-            DataError: texts and contexts are not equally many.
+            DataError: texts and contexts are not equally many, or not lists of text.
         """
         return _coding.tokens(self.tokenizer, texts, contexts, self.max_length)
 

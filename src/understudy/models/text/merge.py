@@ -60,7 +60,7 @@ def check_weights(weights: Sequence[float], slots: int) -> tuple[float, ...]:
         if not 0.0 <= share <= 1.0:
             raise ConfigError(f"a coefficient of {share}", expected="a number from 0 to 1")
     if not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
-        raise ConfigError(f"the weights sum to {sum(shares)}", expected="a sum of 1")
+        raise ConfigError(f"the weights sum to {sum(shares):g}", expected="a sum of 1", fix="give shares that sum to 1")
     return shares
 
 

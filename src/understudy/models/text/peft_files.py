@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from understudy.errors import ConfigError, IntegrityError
+from understudy.models.text._card_lines import base_model
 from understudy.models.text._peft_config import config_of, read_config, to_peft
 from understudy.models.text.adapter import Adapter
 from understudy.models.text.backbone import Backbone
@@ -18,21 +19,22 @@ from understudy.runs.tensors import load_tensors, save_tensors
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 RECORD = "understudy.json"
+CARRIED = "./backbone"
+"""What the files of an adapter call a backbone that lies in their own folder."""
 _PREFIX = "base_model.model."
 _ADAPTED = (".lora_A.", ".lora_B.", ".down.", ".up.")
 
 _CARD = """\
 ---
-library_name: peft
+library_name: {library}
 pipeline_tag: text-classification
-base_model: {backbone}
-tags:
+{base}tags:
 - understudy
 ---
 
 # {kind} adapter
 
-{size:,} weights and a head for the classes {labels}, over `{backbone}` (SHA-256 of the encoder
+{size:,} weights and a head for the classes {labels}, over `{backbone}`{from_here} (SHA-256 of the encoder
 `{sha256}`).
 
 {how}
@@ -45,21 +47,32 @@ from transformers import AutoModelForSequenceClassification
 base = AutoModelForSequenceClassification.from_pretrained("{backbone}", num_labels={classes})
 model = PeftModel.from_pretrained(base, "path/to/this/folder").eval()
 ```"""
+_WITH_PEFT_AND_BACKBONE = """\
+```python
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+folder = "path/to/this/folder"
+base = AutoModelForSequenceClassification.from_pretrained(f"{{folder}}/backbone", num_labels={classes})
+model = PeftModel.from_pretrained(base, folder).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+```"""
 _WITHOUT_PEFT = """\
 PEFT has no bottleneck adapters of this kind and cannot load this folder;
 `understudy.models.text.peft_files.load_adapter` does."""
 
 
-def save_adapter(adapter: Adapter, folder: Path) -> None:
+def save_adapter(adapter: Adapter, folder: Path, *, origin: str | None = None) -> None:
     """Write an adapter as PEFT does, with a record of what it was made for; other files in the folder stay.
 
     Args:
         adapter: what is saved.
         folder: made if missing. The configuration is written last, so that a folder with one is whole.
+        origin: where the backbone came from, if the adapter names `CARRIED`: a name on the hub goes into the card.
     """
     values = {f"{_PREFIX}{name}": value for name, value in {**adapter.tensors, **adapter.head}.items()}
     save_tensors(folder / WEIGHTS, values, {})
-    write_text(folder / "README.md", _card(adapter))
+    write_text(folder / "README.md", _card(adapter, origin or adapter.backbone))
     write_json(
         folder / RECORD,
         {
@@ -165,9 +178,13 @@ def _check_head(adapter: Adapter, backbone: Backbone, folder: Path) -> None:
         )
 
 
-def _card(adapter: Adapter) -> str:
-    how = _WITH_PEFT if adapter.config.kind == "lora" else _WITHOUT_PEFT
+def _card(adapter: Adapter, origin: str) -> str:
+    lora, carried = adapter.config.kind == "lora", adapter.backbone == CARRIED
+    how = (_WITH_PEFT_AND_BACKBONE if carried else _WITH_PEFT) if lora else _WITHOUT_PEFT
     return _CARD.format(
+        library="peft" if lora else "understudy",
+        base=base_model(origin),
+        from_here=" in this folder" if carried else "",
         kind={"lora": "LoRA", "pfeiffer": "Pfeiffer", "houlsby": "Houlsby"}[adapter.config.kind],
         size=adapter.parameters,
         labels=", ".join(adapter.labels),

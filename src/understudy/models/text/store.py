@@ -57,10 +57,11 @@ def save_text_model(
         elif isinstance(model, Predictor) and isinstance(model.network, FullModel):
             save_full(model.network, aside, facts)
         elif isinstance(model, Predictor) and isinstance(model.network, SlotModel):
-            save_one_adapter(_merged(model), model.backbone, aside, facts)
+            carried = model.backbone if include_backbone else None
+            save_one_adapter(_merged(model), model.backbone, aside, facts, carried=carried)
         else:
             raise ConfigError(f"a {type(model).__name__} cannot be saved", expected="MixedAdapters or a Predictor")
-        if include_backbone and not (isinstance(model, Predictor) and isinstance(model.network, FullModel)):
+        if include_backbone and isinstance(model, MixedAdapters):
             save_backbone(model.backbone, aside / "backbone")
 
 
