@@ -9,7 +9,8 @@ accuracy, 150 of them attacked once against the clean adapter (static), 60 of th
 (adaptive). Three seeds.
 
 Runs the commands that it prints, and goes on where it was stopped. The second study, one seed and static only, holds
-what the first has no time for: adapters without anchors, product mixing, MixADA, FreeLB and MixKD. Then the properties
+what the first has no time for: adapters without anchors, product mixing, and adversarial training that starts where the
+clean adapter ended. Then the properties
 that this family is expected to have are checked on the records. Pages, records and settings are copied to
 `benchmarks/results/adapters_sst2/`.
 """
@@ -38,7 +39,7 @@ MAIN = (
 MORE = (
     "adpmixup:lora_mix=product", "adpmixup:anchor_ratio=0",
     "adversarial_adapter:attack=deepwordbug:anchor_ratio=0", "adversarial_adapter:attack=pwws:anchor_ratio=0",
-    "adversarial_training:start=clean", "amda", "freelb", "mixkd",
+    "adversarial_training:start=clean",
 )  # fmt: skip
 
 

@@ -136,7 +136,7 @@ class TestRefusals:
             (("--teachers", "nowhere/run"), "cannot read 'nowhere/run' as a teacher"),
             (("--teachers", "=nowhere/run"), "cannot read '=nowhere/run' as a teacher"),
             (("--teachers", "a=x", "a=y"), "two teachers are named 'a'"),
-            (("--teachers", "a=x"), "there is one teacher, 'a'"),
+            (("--teachers", "a=x"), "no such folder"),
             (("--teachers", "a=nowhere/run", "b=y"), "nowhere/run"),
             (("--teachers", "a=x", "b=y+top_k:none"), "cannot be 'none'"),
             (("--ordinary", "stingi"), "did you mean 'stingy'"),

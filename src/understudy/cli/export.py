@@ -27,7 +27,7 @@ def export(
     which weighs the adapters anew for each sentence, stays behind.
 
     Args:
-        model: A run of `understudy adapt adpmixup`, its model folder, or a model in a study's folder `cells`.
+        model: A run of `understudy adapt`, its model folder, or a model in a study's folder `cells`.
         out: Folder of the adapter; one with another model is refused.
         coefficient: Share of the clean adapter, from 0 to 1; the rest is divided evenly between the attacks'.
         weights: Shares of all adapters, clean first, such as 0.5,0.25,0.25; they sum to 1.

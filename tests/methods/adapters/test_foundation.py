@@ -49,7 +49,7 @@ def test_a_bank_of_other_data_or_another_recipe_is_refused(
         quick("adpmixup", clean_epochs=1).run(run=make_run("recipe"), bank=laid, **given)
     with pytest.raises(ConfigError, match="seed"):
         quick("adpmixup").run(run=make_run("seed", seed=1), bank=laid, **given)
-    with pytest.raises(ConfigError, match="rows"):
+    with pytest.raises(ConfigError, match="--n-adv"):
         quick("adpmixup", n_adv=8).run(run=make_run("rows"), bank=laid, **given)
 
 

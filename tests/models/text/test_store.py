@@ -396,7 +396,7 @@ def test_coefficients_that_are_no_shares_are_refused(saved: Path, tmp_path: Path
 def test_only_a_mixture_is_exported_and_nothing_is_overwritten(adapters, tiny_backbone, saved, tmp_path: Path) -> None:
     one = Predictor(SlotModel(tiny_backbone, adapters[:1]), tiny_backbone)
     save_text_model(one, tmp_path / "one", about={})
-    with pytest.raises(ConfigError, match="no mixture, but of kind 'adapter'"):
+    with pytest.raises(ConfigError, match="one adapter, and nothing to mix it with"):
         export_adapter(tmp_path / "one", 0.5, tmp_path / "out")
     save_adapter(adapters[0], tmp_path / "slot")
     with pytest.raises(IntegrityError, match="holds no text model"):

@@ -111,5 +111,5 @@ def _refused(name: str, error: ValidationError, where: str) -> ConfigError:
         f"{option} of {name} is {fault['input']}",
         where=where,
         expected=wanted.format(**fault.get("ctx", {})),
-        fix=f"give another {option}, or leave it out",
+        fix=f"give another value, or leave out {option}",
     )
