@@ -64,7 +64,7 @@ def inverted(name: str) -> str:
         return "the clean adapter is no better than chance: train it longer, or at another learning rate"
     return (
         f"{name} is no better than chance on clean sentences: it has learnt nothing, or to contradict the clean "
-        "adapter; train it longer, with unchanged sentences beside the attacked ones"
+        "adapter; train it longer, with unchanged sentences beside the attacked ones (--anchor-ratio 1)"
     )
 
 
