@@ -19,7 +19,10 @@ DEBIAN_FOLDER = Path("/usr/share/wordnet")
 """Where Debian's package `wordnet-base` puts them."""
 PARTS = ("noun", "verb", "adj", "adv")
 """Parts of speech, in the order in which synsets of a word are listed."""
-WITHOUT_WORDNET = "without it work deepwordbug and textbugger, and pwws, textfooler and pso with --synonyms TABLE.json"
+WITHOUT_WORDNET = (
+    "without it work deepwordbug and textbugger, and with --synonyms TABLE.json pwws:source=synonyms, "
+    "pso:source=synonyms and textfooler:word_class=false"
+)
 
 _RULES = {
     "noun": "s: ses:s xes:x zes:z ches:ch shes:sh men:man ies:y",
