@@ -68,6 +68,14 @@ def test_mixada_has_the_golden_divergence() -> None:
     assert float(found) == pytest.approx(0.5826853020432394, abs=1e-12)
 
 
+def test_the_divergence_in_both_directions_has_smarts_golden_number() -> None:
+    """SMART itself is not offered; its smoothness term is this divergence, there and back."""
+    p, q = wide([0.7, 0.3]), wide([0.6, 0.4])
+    there = kl_from_probs(q.log(), p, temperature=1.0, reduction="batchmean")
+    back = kl_from_probs(p.log(), q, temperature=1.0, reduction="batchmean")
+    assert float(there + back) == pytest.approx(0.04418327522790402, abs=1e-12)
+
+
 def test_freelb_has_the_golden_step() -> None:
     delta, gradient = wide([[0.1, -0.2], [0, 0]]), wide([[3, 4], [0, 0]])
     moved = freelb.ascended(delta, gradient, step=0.1, epsilon=0.0)
